@@ -1,0 +1,77 @@
+"""A store as a Parquet table, for every other tool."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embeddings.layout import block_ranges, replace_file
+from embeddings.store import EmbeddingStore
+
+
+def export_store(store: EmbeddingStore, to: str | os.PathLike[str], failed: bool = True) -> Path:
+    """
+    Write ids, status and vectors as Parquet.
+
+    Parameters
+    ----------
+    store : EmbeddingStore
+    to : path
+        Replaced at once.
+    failed : bool
+        Whether failed rows are kept (their vectors are null).
+
+    Returns
+    -------
+    Path
+        Columns ``id_str``, ``status`` and one float32 list column a space, named ``L<layer>-<pooling>``.
+    """
+    ids, status, ok = store.ids, store.status, store.ok
+    mapped = {space: store.vectors(*space) for space in store.spaces}
+    schema = pa.schema(
+        [("id_str", pa.string()), ("status", pa.string())] + [(space.name, pa.list_(pa.float32())) for space in mapped]
+    )
+    path = Path(to)
+    with replace_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for start, stop in block_ranges(len(store)):
+            keep = np.ones(stop - start, bool) if failed else ok[start:stop]
+            columns = [pa.array(ids[start:stop][keep].tolist()), pa.array(status[start:stop][keep].tolist())]
+            for vectors in mapped.values():
+                columns.append(_list_array(np.asarray(vectors[start:stop])[keep], ok[start:stop][keep]))
+            writer.write_table(pa.table(columns, schema=schema))
+    return path
+
+
+def _list_array(vectors: np.ndarray, ok: np.ndarray) -> pa.ListArray:
+    """Rows as lists, null where not ok."""
+    lengths = np.where(ok, vectors.shape[1], 0)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), mask=np.append(~ok, False))
+    return pa.ListArray.from_arrays(offsets, pa.array(vectors[ok].ravel().astype(np.float32)))
+
+
+def write_predictions(to: str | os.PathLike[str], ids: np.ndarray, P: np.ndarray, targets: list[str]) -> Path:
+    """
+    Write predictions as Parquet, in place at once.
+
+    Parameters
+    ----------
+    to : path
+    ids : (n_galaxies,) array of str
+    P : (n_galaxies, n_targets) array
+    targets : list of str
+
+    Returns
+    -------
+    Path
+        Columns ``id_str`` and one a target.
+    """
+    columns = {"id_str": pa.array(ids.tolist(), pa.string())}
+    columns |= {target: pa.array(np.ascontiguousarray(P[:, index])) for index, target in enumerate(targets)}
+    path = Path(to)
+    with replace_file(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+    return path

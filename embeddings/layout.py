@@ -1,0 +1,331 @@
+"""How a store lies in an HDF5 file: names, encodings, checksums, and the one way to write one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import h5py
+import numpy as np
+import xxhash
+
+from embeddings.errors import StoreError
+from embeddings.provenance import Provenance, Space, digest_json
+from embeddings.questions import Question
+
+FORMAT = "galaxy-sommelier/embedding-store"
+VERSION = (1, 0)
+CHECKSUM_ROWS = 4096  # rows a checksum covers: damage is named this closely, and it costs 4 bytes a row
+OK = b"ok"
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Header:
+    """The root attributes of a store."""
+
+    survey: str
+    provenance: Provenance
+    questions: tuple[Question, ...] = ()
+    image_roots: tuple[str, ...] = ()
+    kind: str = "store"
+
+    def to_attributes(self) -> dict[str, str]:
+        """The attributes as they are written, all strings."""
+        attributes = {
+            "format": FORMAT,
+            "version": ".".join(map(str, VERSION)),
+            "kind": self.kind,
+            "survey": self.survey,
+            "provenance": json.dumps(self.provenance.to_dict()),
+            "cache_digest": self.provenance.cache_digest,
+            "questions": json.dumps([question.to_dict() for question in self.questions]),
+            "image_roots": json.dumps(self.image_roots),
+        }
+        attributes["attributes_digest"] = digest_json(attributes)
+        return attributes
+
+    @classmethod
+    def from_attributes(cls, attributes: Mapping[str, Any]) -> Header:
+        """The inverse of `to_attributes`."""
+        return cls(
+            attributes["survey"],
+            Provenance.from_dict(json.loads(attributes["provenance"])),
+            tuple(Question.from_dict(record) for record in json.loads(attributes["questions"])),
+            tuple(json.loads(attributes["image_roots"])),
+            attributes["kind"],
+        )
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """One space to be written: its width and a function that gives rows ``start`` to ``stop``."""
+
+    embed_dim: int
+    read: Callable[[int, int], Array]
+
+    @classmethod
+    def of(cls, values: Array) -> Vectors:
+        """The rows of an array (n_rows, embed_dim), in memory or mapped."""
+        return cls(values.shape[1], slice_rows(values))
+
+
+def encode_strings(values: Iterable[Any]) -> Array:
+    """Strings as a fixed-length UTF-8 array; None and NaN become empty."""
+    encoded = [b"" if value is None or value != value else str(value).encode() for value in values]
+    width = max(map(len, encoded), default=1) or 1
+    return np.array(encoded, dtype=f"S{width}")
+
+
+def decode_strings(values: Array) -> Array:
+    """The inverse of `encode_strings`: an array of str."""
+    if not len(values):
+        return np.empty(0, dtype=str)
+    if (values.view(np.uint8) < 128).all():  # ASCII decodes at once, and most ids are
+        return values.astype(str)
+    return np.array([value.decode() for value in values.tolist()])
+
+
+def encode_column(values: Array) -> Array:
+    """A catalog column as HDF5 can hold it: booleans, integers and floats as they are, the rest as text."""
+    return values if values.dtype.kind in "biufS" else encode_strings(values)
+
+
+def escape_name(name: str) -> str:
+    """A column name without the slash that HDF5 reads as a group."""
+    return name.replace("%", "%25").replace("/", "%2F")
+
+
+def unescape_name(name: str) -> str:
+    """The inverse of `escape_name`."""
+    return name.replace("%2F", "/").replace("%25", "%")
+
+
+def checksum(block: Array) -> bytes:
+    """The XXH3-128 of an array's bytes, in row-major order (16 bytes)."""
+    return xxhash.xxh3_128_digest(np.ascontiguousarray(block).view(np.uint8).data)
+
+
+def block_ranges(n_rows: int) -> Iterator[tuple[int, int]]:
+    """The rows that each checksum covers."""
+    for start in range(0, n_rows, CHECKSUM_ROWS):
+        yield start, min(start + CHECKSUM_ROWS, n_rows)
+
+
+def slice_rows(values: Array) -> Callable[[int, int], Array]:
+    """A function that gives rows `start` to `stop` of an array."""
+    return lambda start, stop: values[start:stop]
+
+
+def write_store(
+    path: Path,
+    header: Header,
+    arrays: Mapping[str, Array],
+    vectors: Mapping[Space, Vectors],
+) -> None:
+    """
+    Write a whole store under a temporary name and put it in its place at once.
+
+    Memory stays flat: vectors pass through in blocks. A kill at any moment leaves the old file, or none.
+
+    Parameters
+    ----------
+    path : Path
+        Where the store goes; an existing file is replaced.
+    header : Header
+        Root attributes.
+    arrays : mapping of str to array
+        Every dataset but the vectors, by name (``id_str``, ``catalog/mag_r``), one row a galaxy.
+    vectors : mapping of Space to Vectors
+        Where each space's rows come from.
+    """
+    n_rows = len(arrays["id_str"])
+    with replace_file(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+        file.attrs.update(header.to_attributes())
+        for name, values in arrays.items():
+            _write_dataset(file, name, n_rows, values.dtype, values.shape[1:], slice_rows(values))
+        dtype = np.dtype(header.provenance.storage)
+        for space, source in vectors.items():
+            name = f"vectors/{space.name}"
+            dataset = _write_dataset(file, name, n_rows, dtype, (source.embed_dim,), source.read)
+            dataset.attrs["space_id"] = header.provenance.space_id(space)
+
+
+def _write_dataset(
+    file: h5py.File,
+    name: str,
+    n_rows: int,
+    dtype: np.dtype[Any],
+    tail: tuple[int, ...],
+    read: Callable[[int, int], Array],
+) -> h5py.Dataset:
+    """Write one contiguous dataset in blocks, and the checksum of each beside it."""
+    dataset = file.create_dataset(name, shape=(n_rows, *tail), dtype=dtype)
+    digests = []
+    for start, stop in block_ranges(n_rows):
+        block = np.ascontiguousarray(read(start, stop), dtype=dtype)
+        if block.shape != (stop - start, *tail):
+            raise StoreError(
+                f"{file.filename}: {name} rows {start} to {stop - 1} were given as an array of shape "
+                f"{block.shape}; expected {(stop - start, *tail)}"
+            )
+        dataset[start:stop] = block
+        digests.append(checksum(block))
+    sums = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 16)
+    file.create_dataset(f"checksums/{name}", data=sums)
+    return dataset
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """
+    Give a temporary path beside `path`; on a clean exit flush it to disk and rename it to `path`.
+
+    Raises
+    ------
+    StoreError
+        When the disk is full or the folder cannot be written; what was there stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        sync_path(temporary)
+        os.replace(temporary, path)
+        sync_path(path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"{path} could not be written: {error}. Nothing that was there is lost; "
+            "free some space or choose another place, and run the same command again."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def sync_path(path: Path) -> None:
+    """Flush a file or a folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_file(path: Path) -> h5py.File:
+    """
+    Open a store or part for reading and check that it is whole and of a version that we read.
+
+    Returns
+    -------
+    h5py.File
+        Opened without file locks: finished files are replaced, never changed.
+
+    Raises
+    ------
+    StoreError
+        When the file is missing, cut short, not a store, or of a newer format.
+    """
+    if not path.exists():
+        raise StoreError(f"{path} does not exist. Make it with: sommelier extract CATALOG -o {path}")
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be opened as HDF5: it is cut short, damaged or something else ({error}). "
+            "Restore a copy, or remove it and run the extract that made it again."
+        ) from error
+    try:
+        _check_version(path, file)
+        _check_datasets(path, file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_version(path: Path, file: h5py.File) -> None:
+    if file.attrs.get("format") != FORMAT:
+        raise StoreError(f"{path} is an HDF5 file, but not a galaxy-sommelier store (no attribute format={FORMAT!r}).")
+    version = str(file.attrs.get("version", "none"))
+    if version.split(".")[0] != str(VERSION[0]):
+        raise StoreError(
+            f"{path} has format version {version}; this galaxy-sommelier reads version {VERSION[0]}.x. "
+            "Upgrade galaxy-sommelier, or extract again with this version."
+        )
+    missing = {"kind", "survey", "provenance", "cache_digest", "questions", "image_roots", "attributes_digest"}
+    missing -= set(file.attrs)
+    if missing:
+        raise StoreError(f"{path}: the root attributes {sorted(missing)} are missing. Restore a copy.")
+
+
+def _check_datasets(path: Path, file: h5py.File) -> None:
+    """Every row-wise dataset must be there and as long as the ids."""
+    if "id_str" not in file:
+        raise StoreError(f"{path}: the dataset id_str is missing. Restore a copy, or extract again.")
+    n_rows = file["id_str"].shape[0]
+    spaces = json.loads(cast(str, file.attrs["provenance"]))["layers"]
+    for name in ("image_sha256", "status", *(f"vectors/{space}" for space in spaces)):
+        if name not in file:
+            raise StoreError(f"{path}: the dataset {name} is missing. Restore a copy, or extract again.")
+        if file[name].shape[0] != n_rows:
+            raise StoreError(f"{path}: {name} has {file[name].shape[0]} rows, id_str has {n_rows}. Restore a copy.")
+
+
+def read_dataset(path: Path, file: h5py.File, name: str) -> Array:
+    """
+    Read one dataset whole and check it against its checksums.
+
+    Raises
+    ------
+    StoreError
+        When it is missing or its bytes changed since they were written.
+    """
+    if name not in file:
+        raise StoreError(f"{path}: the dataset {name} is missing. Restore a copy, or extract again.")
+    try:
+        values: Array = file[name][()]
+    except (OSError, RuntimeError) as error:
+        raise StoreError(f"{path}: {name} cannot be read: {error}. Restore a copy, or extract again.") from error
+    check_blocks(path, file, name, values)
+    return values
+
+
+def check_blocks(path: Path, file: h5py.File, name: str, values: Array) -> None:
+    """
+    Check an array against the checksums of its dataset.
+
+    Raises
+    ------
+    StoreError
+        Naming file, dataset and rows.
+    """
+    sums = read_checksums(path, file, name)
+    for block, (start, stop) in enumerate(block_ranges(len(values))):
+        check_block(path, name, start, values[start:stop], sums[block])
+
+
+def read_checksums(path: Path, file: h5py.File, name: str) -> Array:
+    """The checksums of a dataset, (n_blocks, 16) uint8."""
+    stored = f"checksums/{name}"
+    n_blocks = len(list(block_ranges(file[name].shape[0])))
+    if stored not in file or file[stored].shape != (n_blocks, 16):
+        raise StoreError(f"{path}: {stored} is missing or of the wrong size. Restore a copy, or extract again.")
+    sums: Array = file[stored][()]
+    return sums
+
+
+def check_block(path: Path, name: str, start: int, block: Array, expected: Array) -> None:
+    """Raise `StoreError` when a block of rows does not have its checksum."""
+    if checksum(block) != expected.tobytes():
+        raise StoreError(
+            f"{path}: {name}, rows {start} to {start + len(block) - 1}: the bytes do not match their checksum, "
+            "so the file was damaged after it was written. Restore a copy, or remove it and extract again; "
+            f"'sommelier verify {path}' lists all damage."
+        )

@@ -1,0 +1,250 @@
+"""The folder of finished parts beside a store that is being made, its lock, and the join into one file."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from embeddings import layout
+from embeddings.errors import BusyError, StoreError
+from embeddings.layout import Array, Header, Vectors
+from embeddings.provenance import Provenance, Space, require_same_cache
+from embeddings.store import EmbeddingStore
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows that are already embedded: a part, or the store of an earlier run."""
+
+    path: Path
+    provenance: Provenance
+    ids: list[str]
+    image_sha256: Array
+    status: Array
+    vectors: dict[Space, Array]
+
+    @classmethod
+    def open(cls, path: Path, expected: Provenance) -> Source:
+        """
+        Read ids, hashes and states, map the vectors, and check every byte.
+
+        Raises
+        ------
+        StoreError
+            When the file is damaged.
+        ProvenanceMismatch
+            When another model, recipe or precision made it.
+        """
+        with EmbeddingStore.open(path) as store:
+            require_same_cache(expected, store.provenance, str(path))
+            damage = store.verify()
+            if damage:
+                raise StoreError(
+                    "\n".join(damage[:10]) + f"\nRemove {path} and run the same command again: its rows are made anew."
+                )
+            vectors = {space: store.vectors(*space) for space in store.spaces}
+            return cls(
+                path,
+                store.provenance,
+                store.ids.tolist(),
+                store.dataset("image_sha256"),
+                store.dataset("status"),
+                vectors,
+            )
+
+
+def parts_folder(store: Path) -> Path:
+    """Where the parts of an unfinished store lie."""
+    return store.with_name(store.name + ".parts")
+
+
+def list_parts(store: Path) -> list[Path]:
+    """The finished parts, in the order of their names."""
+    return sorted(parts_folder(store).glob("part-*.h5"))
+
+
+def write_part(
+    store: Path,
+    provenance: Provenance,
+    survey: str,
+    ids: Sequence[str],
+    image_sha256: Array,
+    status: Array,
+    vectors: dict[Space, Array],
+) -> Path:
+    """
+    Write one finished part: temporary name, flush, rename.
+
+    Parameters
+    ----------
+    store : Path
+        The store it belongs to.
+    provenance : Provenance
+        With the record of this run.
+    survey : str
+    ids : sequence of str
+    image_sha256 : (n_rows, 32) uint8 array
+        Zeros where there was no file.
+    status : (n_rows,) bytes array
+        ``ok`` or ``failed: reason``.
+    vectors : dict of Space to (n_rows, embed_dim) array
+        NaN in failed rows.
+
+    Returns
+    -------
+    Path
+    """
+    name = hashlib.sha256("\0".join(ids).encode()).hexdigest()[:16]
+    path = parts_folder(store) / f"part-{name}.h5"
+    arrays = {"id_str": layout.encode_strings(ids), "image_sha256": image_sha256, "status": status}
+    sources = {space: Vectors.of(values) for space, values in vectors.items()}
+    layout.write_store(path, Header(survey, provenance, kind="part"), arrays, sources)
+    return path
+
+
+def join_sources(
+    store: Path,
+    header: Header,
+    arrays: dict[str, Array],
+    sources: Sequence[Source],
+    picks: Array,
+    embed_dim: int,
+) -> None:
+    """
+    Write the finished store from rows of parts and of an earlier store, then remove the parts.
+
+    Parameters
+    ----------
+    store : Path
+    header : Header
+        Its run records are replaced by those of the sources.
+    arrays : dict of str to array
+        Ids, positions, images and catalog columns, in the order of the store to be.
+    sources : sequence of Source
+    picks : (n_rows, 2) int array
+        For each row its source, and its row there.
+    embed_dim : int
+        Width of the vectors.
+    """
+    used = np.unique(picks[:, 0]).tolist()
+    runs = [run for index in used for run in sources[index].provenance.runs]
+    header = Header(header.survey, header.provenance.with_runs(*runs), header.questions, header.image_roots)
+
+    def gather(values: Sequence[Array]) -> Callable[[int, int], Array]:
+        return lambda start, stop: take_picks(values, picks[start:stop])
+
+    if sources:
+        arrays = arrays | {
+            "image_sha256": take_picks([source.image_sha256 for source in sources], picks),
+            "status": take_picks([source.status for source in sources], picks),
+        }
+    vectors = {
+        space: Vectors(embed_dim, gather([source.vectors[space] for source in sources]))
+        for space in header.provenance.spaces
+    }
+    layout.write_store(store, header, arrays, vectors)
+    shutil.rmtree(parts_folder(store), ignore_errors=True)
+
+
+def take_picks(values: Sequence[Array], picks: Array) -> Array:
+    """
+    Take rows from several arrays.
+
+    Parameters
+    ----------
+    values : sequence of (n_i, ...) arrays
+    picks : (n_rows, 2) int array
+        Which array, and which row of it.
+    """
+    origin, row = picks.T
+    block = np.empty((len(picks), *values[0].shape[1:]), np.result_type(*values))
+    for index in np.unique(origin):
+        here = origin == index
+        block[here] = values[index][row[here]]
+    return block
+
+
+class FileLock:
+    """
+    A lock that the system gives back when its process dies, with the owner's name in it.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file; it is removed by the last to leave.
+    shared : bool
+        Several holders at once, but no exclusive one beside them.
+    """
+
+    def __init__(self, path: Path, shared: bool = False) -> None:
+        self.path, self.shared = path, shared
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """
+        Take the lock.
+
+        Raises
+        ------
+        BusyError
+            At once, with the holder's process id and host, when somebody else has it.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            file = open(self.path, "a+")  # noqa: SIM115 - held until release
+            try:
+                fcntl.flock(file, (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BusyError(
+                    f"{self._owner(file)} is at work here (lock {self.path}). Wait for it, or stop it."
+                ) from None
+            except OSError as error:
+                raise StoreError(
+                    f"{self.path} cannot be locked on this file system: {error}. Write to a local disk."
+                ) from error
+            if self.path.exists() and os.fstat(file.fileno()).st_ino == self.path.stat().st_ino:
+                break
+            file.close()  # the last holder removed it between our open and our lock: take the new one
+        if not self.shared:
+            file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")
+        file.flush()
+        self._file = file
+
+    def release(self) -> None:
+        """Give the lock back; does nothing when it is not held."""
+        if self._file is None:
+            return
+        with suppress(OSError):
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # alone: nobody else needs the file
+            self.path.unlink()
+        self._file.close()
+        self._file = None
+
+    def __enter__(self) -> FileLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.release()
+
+    @staticmethod
+    def _owner(file: IO[str]) -> str:
+        file.seek(0)
+        lines = file.read().splitlines()
+        try:
+            owner = json.loads(lines[-1])
+            return f"process {owner['pid']} on {owner['host']}"
+        except (IndexError, ValueError, KeyError):
+            return "another process"

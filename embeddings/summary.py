@@ -1,0 +1,69 @@
+"""What a store, or the parts of one that is not finished, hold."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from embeddings.parts import list_parts
+from embeddings.store import EmbeddingStore
+
+MAX_REASONS = 10
+
+
+def summarise_store(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """
+    Summarise a store, finished or not.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    dict
+        ``rows, ok, failed, finished`` and what made them, as JSON can hold it.
+
+    Raises
+    ------
+    StoreError
+        When there is neither a store nor a part of one.
+    """
+    path = Path(path)
+    parts = list_parts(path)
+    if not path.exists() and parts:
+        return _summarise_parts(path, parts)
+    with EmbeddingStore.open(path) as store:
+        summary = _describe(store, store.status.tolist())
+        columns = {"columns": store.columns, "questions": [question.to_dict() for question in store.questions]}
+        waiting = {"parts waiting": len(parts)} if parts else {}
+        return {"store": str(path), "finished": not parts, **summary, **columns, **waiting}
+
+
+def _summarise_parts(path: Path, parts: list[Path]) -> dict[str, Any]:
+    status: list[str] = []
+    for part in parts:
+        with EmbeddingStore.open(part) as store:
+            status += store.status.tolist()
+            summary = _describe(store, status)
+    return {"store": str(path), "finished": False, "parts waiting": len(parts), **summary}
+
+
+def _describe(store: EmbeddingStore, status: list[str]) -> dict[str, Any]:
+    reasons = Counter(text.removeprefix("failed: ") for text in status if text != "ok")
+    failed = sum(reasons.values())
+    provenance = store.provenance.to_dict()
+    widths = {space.name: int(store.vectors(*space).shape[1]) for space in store.spaces}
+    return {
+        "rows": len(status),
+        "ok": len(status) - failed,
+        "failed": failed,
+        **({"reasons": dict(reasons.most_common(MAX_REASONS))} if failed else {}),
+        "survey": store.survey,
+        "vectors": {name: f"{width} x {provenance['storage']}" for name, width in widths.items()},
+        "space ids": {space.name: store.space_id(space) for space in store.spaces},
+        "cache digest": store.provenance.cache_digest,
+        "provenance": {key: provenance[key] for key in ("model", "images", "precision", "storage", "run")},
+    }

@@ -1,0 +1,292 @@
+"""The tidy catalog: one row a galaxy, its image, its labels; Parquet on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embeddings.errors import CatalogError
+from embeddings.labels import read_labels
+from embeddings.layout import replace_file
+from embeddings.questions import Question, merge_questions
+from extract.images import SUFFIXES
+from extract.labels import label_columns
+from extract.tables import read_ids, read_positions, read_table, require_column
+
+FORMAT = "galaxy-sommelier/catalog"
+VERSION = "1.0"
+CORE = ("id_str", "survey", "ra", "dec", "image")
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """
+    Galaxies with their images and labels.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        Columns ``id_str, survey, ra, dec, image`` (degrees ICRS, NaN where unknown), then labels, then
+        every other scalar column of the release.
+    questions : tuple of Question
+        What the label columns are.
+    image_root : str
+        The folder that `image` is relative to.
+    """
+
+    frame: pd.DataFrame
+    questions: tuple[Question, ...] = ()
+    image_root: str = ""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def ids(self) -> np.ndarray[Any, Any]:
+        """(n_galaxies,) str."""
+        return self.frame["id_str"].to_numpy(dtype=object)
+
+    @property
+    def surveys(self) -> list[str]:
+        """The surveys in it."""
+        return sorted(self.frame["survey"].unique())
+
+    @property
+    def columns(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Every column but the core ones, as arrays: numbers, booleans or text."""
+        return {name: _to_array(self.frame[name]) for name in self.frame.columns if name not in CORE}
+
+    def labels(self, min_votes: int = 0) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Targets and votes, each (n_galaxies, n_targets) float32; NaN where not asked."""
+        columns = self.columns
+        return read_labels(self.questions, list(columns), columns.__getitem__, len(self), min_votes, "the catalog")
+
+    def of_survey(self, survey: str) -> Catalog:
+        """The rows of one survey."""
+        return replace(self, frame=self.frame[self.frame["survey"] == survey].reset_index(drop=True))
+
+    def missing_images(self) -> list[str]:
+        """The paths that do not exist, as they were looked for."""
+        paths = [os.path.join(self.image_root, image) for image in self.frame["image"]]
+        return [path for path in paths if not os.path.isfile(path)]
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Write as Parquet, in place at once."""
+        metadata = {
+            "format": FORMAT,
+            "version": VERSION,
+            "questions": json.dumps([question.to_dict() for question in self.questions]),
+            "image_root": self.image_root,
+        }
+        table = pa.Table.from_pandas(self.frame, preserve_index=False)
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
+        with replace_file(Path(path)) as temporary:
+            pq.write_table(table, temporary)
+        return Path(path)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Catalog:
+        """
+        Read a catalog.
+
+        Raises
+        ------
+        CatalogError
+            When the file is missing or not a catalog.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise CatalogError(f"{path} does not exist. Make it with: sommelier catalog table FILE -o {path}")
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise CatalogError(f"{path} cannot be read as Parquet: {error}. {_ADVICE.format(path)}") from error
+        metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+        if metadata.get("format") != FORMAT:
+            raise CatalogError(f"{path} is a Parquet table, but not a catalog. {_ADVICE.format(path)}")
+        if metadata["version"].split(".")[0] != VERSION.split(".")[0]:
+            raise CatalogError(
+                f"{path} has catalog version {metadata['version']}; this program reads {VERSION}. Make it again."
+            )
+        questions = tuple(Question.from_dict(record) for record in json.loads(metadata["questions"]))
+        return cls(table.to_pandas(), questions, metadata["image_root"])
+
+
+_ADVICE = "Make a catalog of a table with: sommelier catalog table {0} --images DIR --id COLUMN --image COLUMN -o OUT"
+
+
+def catalog_from_table(
+    file: str | os.PathLike[str],
+    images: str | os.PathLike[str],
+    id_column: str,
+    image_column: str,
+    labels: Sequence[str] = (),
+    survey: str = "mine",
+    ra_column: str | None = None,
+    dec_column: str | None = None,
+) -> Catalog:
+    """
+    Make a catalog from any table that names an image file a row.
+
+    Parameters
+    ----------
+    file : path
+        CSV, TSV, Parquet, FITS, VOTable or ECSV.
+    images : path
+        The folder that the image column is relative to.
+    id_column, image_column : str
+    labels : sequence of str
+        Columns to be predicted. Text becomes a question whose categories are its answers, with one vote;
+        numbers in [0, 1] become a fraction, other numbers a value.
+    survey : str
+        Its name in stores and search results.
+    ra_column, dec_column : str, optional
+        In degrees ICRS; columns called ``ra`` and ``dec`` (any case) are taken without asking.
+
+    Returns
+    -------
+    Catalog
+
+    Raises
+    ------
+    CatalogError
+        For missing columns, repeated ids, ids that lost digits, positions that cannot be, no rows, no images.
+    """
+    file = Path(file)
+    table = read_table(file, text_columns=(id_column,))
+    for name in (id_column, image_column, *labels):
+        require_column(table, name, file)
+    if not len(table):
+        raise CatalogError(f"{file} has no rows.")
+    ra, dec = read_positions(table, ra_column, dec_column, file)
+    frame = pd.DataFrame(
+        {
+            "id_str": read_ids(table[id_column], file),
+            "survey": survey,
+            "ra": ra,
+            "dec": dec,
+            "image": table[image_column].fillna("").astype(str).astype(object),
+        }
+    )
+    columns: dict[str, Any] = {}
+    questions = []
+    for label in dict.fromkeys(labels):
+        question, made = label_columns(table[label], label, file)
+        questions.append(question)
+        columns |= made
+    used = {id_column, image_column, ra_column, dec_column, *columns}
+    used |= {name for name in table.columns if name.lower() in ("ra", "dec") and not (ra_column or dec_column)}
+    for name in (name for name in table.columns if name not in used):
+        columns[f"{name}_original" if name in CORE else name] = table[name]
+    frame = pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1)
+    catalog = Catalog(frame, tuple(questions), str(Path(images).resolve()))
+    _require_images(catalog)
+    return catalog
+
+
+def catalog_from_folder(folder: str | os.PathLike[str], survey: str = "mine") -> Catalog:
+    """
+    Make a catalog of every image in a folder and below; ids are file names without the ending.
+
+    Raises
+    ------
+    CatalogError
+        When the folder is missing, holds no images, or two files would share an id.
+    """
+    root = Path(folder).resolve()
+    if not root.is_dir():
+        raise CatalogError(f"{folder} is not a folder. Give the folder that holds the images.")
+    found = [path.relative_to(root) for path in sorted(root.rglob("*")) if path.suffix.lower() in SUFFIXES]
+    paths = [path for path in found if not any(part.startswith(".") for part in path.parts)]  # ._x.jpg is macOS's
+    if not paths:
+        raise CatalogError(f"{folder} holds no images. Known endings: {', '.join(SUFFIXES)}.")
+    frame = pd.DataFrame(
+        {
+            "id_str": [path.with_suffix("").as_posix() for path in paths],
+            "survey": survey,
+            "ra": np.nan,
+            "dec": np.nan,
+            "image": [path.as_posix() for path in paths],
+        }
+    )
+    frame["id_str"] = read_ids(frame["id_str"], root)
+    return Catalog(frame, (), str(root))
+
+
+def concatenate_catalogs(catalogs: Sequence[Catalog]) -> tuple[Catalog, list[str], np.ndarray[Any, Any]]:
+    """
+    Put catalogs one after another.
+
+    Returns
+    -------
+    catalog : Catalog
+        Without an image root of its own.
+    roots : list of str
+        The image roots, each once.
+    root_index : (n_galaxies,) uint16 array
+        Which root each row's image lies under.
+
+    Raises
+    ------
+    CatalogError
+        When an id appears twice.
+    """
+    roots = list(dict.fromkeys(catalog.image_root for catalog in catalogs))
+    root_index = np.concatenate([np.full(len(c), roots.index(c.image_root), np.uint16) for c in catalogs])
+    frame = pd.concat([catalog.frame for catalog in catalogs], ignore_index=True)
+    read_ids(frame["id_str"], Path("the catalogs together"))
+    questions = merge_questions(*(catalog.questions for catalog in catalogs))
+    return Catalog(frame, questions), roots, root_index
+
+
+def _require_images(catalog: Catalog) -> None:
+    """At least one image must be there: otherwise the folder or the column is wrong."""
+    missing = catalog.missing_images()
+    if len(missing) == len(catalog):
+        raise CatalogError(
+            f"none of the {len(catalog)} images is there; looked for {', '.join(missing[:3])} ... "
+            f"Check --images (the folder that the image column is relative to) and --image."
+        )
+
+
+def _to_array(series: pd.Series[Any]) -> np.ndarray[Any, Any]:
+    """A column as numbers, booleans, or objects that are text or None."""
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "biuf":
+        return series.to_numpy()
+    if pd.api.types.is_bool_dtype(series.dtype) or pd.api.types.is_numeric_dtype(series.dtype):
+        if series.isna().any() and pd.api.types.is_integer_dtype(series.dtype) and series.abs().max() > 2**53:
+            return series.astype(object).where(series.notna(), None).to_numpy(dtype=object)
+        return series.to_numpy(dtype=np.float64, na_value=np.nan) if series.isna().any() else np.asarray(series)
+    return series.astype(object).where(series.notna(), None).to_numpy(dtype=object)
+
+
+def split_surveys(catalogs: Sequence[Catalog], output: str) -> list[tuple[Path, list[Catalog]]]:
+    """
+    Which store each survey goes to.
+
+    Parameters
+    ----------
+    catalogs : sequence of Catalog
+    output : str
+        With ``{survey}`` in it, one store a survey; without, one store.
+
+    Returns
+    -------
+    list of (path, catalogs)
+    """
+    if "{survey}" not in output:
+        return [(Path(output), list(catalogs))]
+    surveys = dict.fromkeys(survey for catalog in catalogs for survey in catalog.surveys)
+    return [
+        (Path(output.replace("{survey}", survey)), [c.of_survey(survey) for c in catalogs if survey in c.surveys])
+        for survey in surveys
+    ]

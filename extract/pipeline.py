@@ -1,0 +1,421 @@
+"""The extraction: plan, embed, join. The only writer of vectors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from embeddings.errors import BusyError, SommelierError
+from embeddings.layout import Header, encode_column, encode_strings, escape_name
+from embeddings.parts import FileLock, Source, join_sources, list_parts
+from embeddings.provenance import Provenance, require_same_cache
+from embeddings.store import EmbeddingStore
+from extract.backbone import resolve_spaces
+from extract.catalog import Catalog, concatenate_catalogs
+from extract.devices import (
+    choose_batch_size,
+    choose_device,
+    choose_precision,
+    choose_workers,
+    count_cpus,
+    describe_device,
+)
+from extract.images import DECODING, hash_image
+from extract.plan import cut_batches, match_rows, parse_share, take_shard
+from extract.preprocessing import Recipe
+from extract.weights import find_backbone
+from extract.worker import Counters, Embedder, Job, Part, embed_part, group_batches, start_worker
+
+Array = np.ndarray[Any, Any]
+PART_ROWS = {"cpu": 256, "cuda": 2048, "mps": 1024}  # what a kill may cost: seconds on each device
+Report = Callable[[int, int, int], None]  # rows done, rows failed, rows in all
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to extract; see `extract_embeddings`."""
+
+    layers: tuple[int, ...] = (-1,)
+    pools: tuple[str, ...] = ("cls",)
+    size: int = 224
+    recipe: str = "whole"
+    revision: str | None = None
+    image_root: str | None = None
+    precision: str = "auto"
+    storage: str = "float16"
+    batch_size: int | None = None
+    workers: int | None = None
+    threads: int | None = None
+    device: str = "auto"
+    shard: tuple[int, int] = (1, 1)
+    retry_failed: bool = False
+    max_failures: str | float = 0.1
+
+
+def extract_embeddings(
+    catalogs: Catalog | Sequence[Catalog],
+    backbone: str,
+    output: str | os.PathLike[str],
+    report: Report | None = None,
+    **options: Any,
+) -> EmbeddingStore | None:
+    """
+    Embed every image of a catalog that the store does not hold yet.
+
+    Parameters
+    ----------
+    catalogs : Catalog or sequence of Catalog
+        Of one survey.
+    backbone : str
+        A hub id, a folder, or ``tiny``.
+    output : path
+        The store. A finished one gets the new rows; an unfinished one is resumed.
+    report : callable, optional
+        Called with rows done, rows failed and rows to do while work goes on.
+    **options
+        Fields of `Options`: ``layers`` and ``pools`` (every combination), ``size`` in pixels, ``recipe`` (``whole``
+        or ``hf``), ``revision``, ``image_root`` (instead of the catalog's), ``precision``, ``storage``, ``batch_size``,
+        ``workers``, ``threads`` (in each worker), ``device``, ``shard`` (I, N), ``retry_failed``, ``max_failures``
+        (a share below 1, or a count).
+
+    Returns
+    -------
+    EmbeddingStore or None
+        None when other shards still have rows to make.
+
+    Raises
+    ------
+    SommelierError
+        With what to do; finished parts are kept.
+    """
+    extraction = Extraction(catalogs, backbone, Path(output), Options(**options))
+    return extraction.run(report or (lambda done, failed, total: None))
+
+
+class Extraction:
+    """
+    One catalog, one backbone, one output.
+
+    Attributes
+    ----------
+    catalog : Catalog
+        The rows of the store to be: those of the store that the catalog does not name, then the catalog's.
+    provenance : Provenance
+        Of the store to be.
+    """
+
+    def __init__(self, catalogs: Catalog | Sequence[Catalog], backbone: str, output: Path, options: Options) -> None:
+        self.output, self.options = output, options
+        self.device = choose_device(options.device)
+        self.backbone = find_backbone(backbone, options.revision)
+        self.backbone.check_size(options.size)
+        self.recipe = Recipe(options.recipe, options.size)
+        self.batch_size = choose_batch_size(options.batch_size, self.device)
+        self.provenance = self._describe()
+        self._read_catalogs([catalogs] if isinstance(catalogs, Catalog) else list(catalogs))
+
+    # the plan
+
+    def _describe(self) -> Provenance:
+        options, backbone = self.options, self.backbone
+        if options.storage not in ("float16", "float32"):
+            raise SommelierError(f"--storage is float16 or float32, not {options.storage!r}.")
+        run = {
+            "backbone": backbone.label,
+            "source": backbone.folder or backbone.name,
+            "revision": backbone.revision,
+            "device": describe_device(self.device),
+            "batch_size": self.batch_size,
+            "versions": {
+                name: version(name) for name in ("galaxy-sommelier", "torch", "transformers", "numpy", "pillow")
+            },
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        return Provenance(
+            backbone.to_dict() | self.recipe.to_dict(),
+            DECODING,
+            resolve_spaces(options.layers, options.pools, backbone.depth, backbone.label),
+            choose_precision(options.precision, self.device),
+            options.storage,
+            (run,),
+        )
+
+    def _read_catalogs(self, catalogs: list[Catalog]) -> None:
+        """Put the catalogs together with the rows of a finished store that they do not name."""
+        if self.options.image_root is not None:
+            root = str(Path(self.options.image_root).resolve())
+            catalogs = [replace(catalog, image_root=root) for catalog in catalogs]
+        surveys = sorted({survey for catalog in catalogs for survey in catalog.surveys})
+        if len(surveys) != 1:
+            raise SommelierError(
+                f"a store holds one survey; the catalog has {', '.join(surveys) or 'no rows'}. "
+                "Write to 'DIR/{survey}.h5' to get one store each."
+            )
+        self.survey = surveys[0]
+        self.catalog, self.roots, self.root_index = concatenate_catalogs(catalogs)
+        self.wanted = len(self.catalog)
+        self.kept = 0
+        if self.output.exists():
+            with EmbeddingStore.open(self.output) as store:
+                require_same_cache(self.provenance, store.provenance, str(self.output))
+                if store.survey != self.survey:
+                    raise SommelierError(
+                        f"{self.output} holds {store.survey}, the catalog {self.survey}. Write to another file."
+                    )
+                self._keep_rows(store, catalogs)
+
+    def _keep_rows(self, store: EmbeddingStore, catalogs: list[Catalog]) -> None:
+        named = set(self.catalog.ids.tolist())
+        frame, roots = _frame_of(store)
+        keep = np.array([id_str not in named for id_str in frame["id_str"]], bool)
+        if not keep.any():
+            return
+        old = [
+            Catalog(frame[keep & (roots == root)].reset_index(drop=True), store.questions, root)
+            for root in dict.fromkeys(roots[keep].tolist())
+        ]
+        self.kept = int(keep.sum())
+        self.catalog, self.roots, self.root_index = concatenate_catalogs([*old, *catalogs])
+
+    @property
+    def paths(self) -> list[str]:
+        """The full path of every row's image."""
+        roots = [self.roots[index] for index in self.root_index]
+        return [os.path.join(root, image) for root, image in zip(roots, self.catalog.frame["image"], strict=True)]
+
+    def _open_sources(self) -> list[Source]:
+        """The store, if there is one, and the parts."""
+        files = ([self.output] if self.output.exists() else []) + list_parts(self.output)
+        return [Source.open(file, self.provenance) for file in files]
+
+    def _hash_known(self, sources: Sequence[Source]) -> dict[str, bytes]:
+        """The images, as they are now, of the catalog's rows that some source holds."""
+        known = {id_str for source in sources for id_str in source.ids}
+        ids, paths = self.catalog.ids[self.kept :].tolist(), self.paths[self.kept :]
+        pairs = [(id_str, path) for id_str, path in zip(ids, paths, strict=True) if id_str in known]
+        with ThreadPoolExecutor(count_cpus()) as pool:
+            return dict(zip((p[0] for p in pairs), pool.map(hash_image, (p[1] for p in pairs)), strict=True))
+
+    def plan_batches(self) -> list[Array]:
+        """The batches of this shard that are not there yet, as rows of the catalog."""
+        sources, retry = self._open_sources(), self.options.retry_failed
+        self.hashes = self._hash_known(sources)
+        ids = self.catalog.ids.tolist()
+        stores = [source for source in sources if source.path == self.output]
+        # batches are cut from what the store lacks, whatever parts there are: an interruption does not shift them
+        missing = np.flatnonzero(self._match(ids, stores, retry)[:, 0] < 0)
+        batches = take_shard(cut_batches(ids, missing, self.batch_size), self.options.shard)
+        there = self._match(ids, sources, retry)[:, 0] >= 0
+        return [batch for batch in batches if not there[batch].all()]
+
+    def _match(self, ids: list[str], sources: Sequence[Source], retry_failed: bool) -> Array:
+        picks = match_rows(ids, sources, self.hashes, retry_failed)
+        if retry_failed and self.kept:  # rows that the catalog does not name are left as they are
+            picks[: self.kept] = match_rows(ids[: self.kept], sources, self.hashes)
+        return picks
+
+    # the work
+
+    def run(self, report: Report) -> EmbeddingStore | None:
+        """Embed what is missing, then join if all is there."""
+        main, own = self._locks()
+        with own:
+            with main:
+                batches = self.plan_batches()
+                counters = self._embed(batches, report) if batches else None
+            joined = self._join()
+        if counters is not None and counters.stopped and not joined:
+            raise KeyboardInterrupt
+        return EmbeddingStore.open(self.output) if joined else None
+
+    def _locks(self) -> tuple[FileLock, FileLock]:
+        """Shards share the store; a run without shards has it alone; no shard runs twice at once."""
+        number, count = self.options.shard
+        base = self.output.with_name(f".{self.output.name}.lock")
+        own = base.with_name(f".{self.output.name}.shard-{number}-of-{count}.lock")
+        return FileLock(base, shared=count > 1), FileLock(own)
+
+    def _embed(self, batches: list[Array], report: Report) -> Counters:
+        rows = sum(map(len, batches))
+        workers, threads = self.choose_workers(rows)
+        job = self.make_job(threads)
+        most = PART_ROWS[self.device.split(":")[0]]
+        per_part = max(1, min(most, -(-rows // (4 * workers))) // self.batch_size)
+        ids, paths = self.catalog.ids, self.paths
+        parts = (Part(ids[group].tolist(), [paths[row] for row in group]) for group in group_batches(batches, per_part))
+        context = get_context("spawn")
+        counters = Counters(context)
+        limit = parse_share(self.options.max_failures, self.wanted)
+        watch = partial(self._watch, counters, report, rows, limit)
+        with _stop_on_signals(counters):
+            if workers == 1:
+                self._embed_here(job, parts, counters, watch)
+            else:
+                self._embed_in_pool(job, list(parts), counters, watch, workers)
+        watch()
+        return counters
+
+    def _embed_here(self, job: Job, parts: Iterator[Part], counters: Counters, watch: Callable[[], None]) -> None:
+        """In this process, with the bar drawn between parts and batches by a watching thread."""
+        done = threading.Event()
+        problems: list[BaseException] = []
+
+        def follow() -> None:
+            while not done.wait(0.2):
+                try:
+                    watch()
+                except SommelierError as error:
+                    problems.append(error)
+                    return
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            Embedder(job).embed_parts(parts, counters)
+        finally:
+            done.set()
+            thread.join()
+        if problems:
+            raise problems[0]
+
+    def _embed_in_pool(
+        self, job: Job, parts: list[Part], counters: Counters, watch: Callable[[], None], workers: int
+    ) -> None:
+        context = get_context("spawn")
+        arguments = (job, counters, os.getpid())
+        with ProcessPoolExecutor(workers, context, initializer=start_worker, initargs=arguments) as pool:
+            pending = {pool.submit(embed_part, part) for part in parts}
+            try:
+                while pending:
+                    finished, pending = wait(pending, timeout=0.2)
+                    for future in finished:
+                        future.result()
+                    watch()
+            except BrokenProcessPool as error:
+                if counters.stopped:  # Ctrl-C reached a worker that was still starting
+                    return
+                raise SommelierError(
+                    "a worker process died (out of memory, or killed). Finished parts are kept: run the same command "
+                    "again, with fewer --workers if memory is short."
+                ) from error
+            except BaseException:
+                counters.stop()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def _watch(self, counters: Counters, report: Report, total: int, limit: float) -> None:
+        """Draw progress; stop the run when too many images fail."""
+        report(counters.done, counters.failed, total)
+        if counters.failed > limit:
+            counters.stop()
+            raise SommelierError(
+                f"{counters.failed} of {counters.done} images failed so far, more than --max-failures "
+                f"({self.options.max_failures}) allows; stopped. What is done is kept: the reasons are in "
+                f"'sommelier info {self.output}'. Mend the images or --images and run again, or raise --max-failures."
+            )
+
+    def choose_workers(self, rows: int) -> tuple[int, int]:
+        """Processes, and threads in each."""
+        config = self.backbone.config
+        tokens = (self.options.size // self.backbone.patch_size) ** 2 + 1
+        weights = 12 * self.backbone.depth * self.backbone.embed_dim**2 * config.get("mlp_ratio", 4) / 4
+        workers, threads = choose_workers(self.options.workers, self.device, rows, 2 * weights * tokens)
+        return workers, self.options.threads or threads
+
+    def make_job(self, threads: int | None = None) -> Job:
+        """What a worker needs."""
+        fixed = (self.output, self.survey, self.provenance, self.backbone, self.recipe, self.device, self.batch_size)
+        return Job(*fixed, threads or self.options.threads or count_cpus())
+
+    # the join
+
+    def _join(self) -> bool:
+        """Write the finished store if every row is there; whoever finishes last does it."""
+        lock = FileLock(self.output.with_name(f".{self.output.name}.lock"))
+        try:
+            lock.acquire()
+        except BusyError:
+            return False  # another shard is at work and will join
+        try:
+            sources = self._open_sources()
+            picks = self._match(self.catalog.ids.tolist(), sources, False)
+            if (picks[:, 0] < 0).any():
+                return False
+            arrays = self._to_arrays()
+            if not self._is_current(arrays, sources):
+                header = Header(self.survey, self.provenance, self.catalog.questions, tuple(self.roots))
+                join_sources(self.output, header, arrays, sources, picks, self.backbone.embed_dim)
+            return True
+        finally:
+            lock.release()
+
+    def _is_current(self, arrays: dict[str, Array], sources: Sequence[Source]) -> bool:
+        """Whether the store on disk already says all this."""
+        if [source.path for source in sources] != [self.output]:
+            return False
+        with EmbeddingStore.open(self.output) as store:
+            held = store.to_arrays()
+            same = store.questions == self.catalog.questions and store.header.image_roots == tuple(self.roots)
+        held = {name: values for name, values in held.items() if name not in ("status", "image_sha256")}
+        return (
+            same
+            and held.keys() == arrays.keys()
+            and all(np.array_equal(held[n], v, equal_nan=v.dtype.kind == "f") for n, v in arrays.items())
+        )
+
+    def _to_arrays(self) -> dict[str, Array]:
+        frame = self.catalog.frame
+        arrays = {
+            "id_str": encode_strings(frame["id_str"]),
+            "survey": encode_strings(frame["survey"]),
+            "ra": frame["ra"].to_numpy(np.float64),
+            "dec": frame["dec"].to_numpy(np.float64),
+            "image": encode_strings(frame["image"]),
+            "image_root": self.root_index.astype(np.uint16),
+        }
+        columns = self.catalog.columns
+        return arrays | {f"catalog/{escape_name(name)}": encode_column(values) for name, values in columns.items()}
+
+
+def _frame_of(store: EmbeddingStore) -> tuple[pd.DataFrame, Array]:
+    """A store's catalog, and the image root of each row."""
+    core = {"id_str": store.ids, "survey": store.survey, "ra": store.ra, "dec": store.dec, "image": store.images}
+    columns = {name: store.column(name) for name in store.columns}
+    frame = pd.DataFrame(core | columns)
+    text = [name for name in frame.columns if frame[name].dtype.kind not in "biuf"]
+    return frame.astype(dict.fromkeys(text, object)), store.image_roots
+
+
+@contextmanager
+def _stop_on_signals(counters: Counters) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM finishes the batches in hand; the second ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        counters.stop()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    before: dict[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

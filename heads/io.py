@@ -1,0 +1,214 @@
+"""A fitted head with all that is needed to use it: what it predicts, from which space, how well."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embeddings.errors import HeadError, did_you_mean
+from embeddings.layout import decode_strings, encode_strings, sync_path
+from embeddings.provenance import Space, digest_json, require_same_model
+from embeddings.questions import Question, list_targets
+from embeddings.store import EmbeddingStore
+from heads.base import Array, Head
+from heads.baselines import MeanHead
+from heads.knn import KNNHead
+from heads.linear import RidgeHead
+
+HEADS: dict[str, type[Head]] = {head.name: head for head in (MeanHead, KNNHead, RidgeHead)}
+FORMAT = "galaxy-sommelier/head"
+VERSION = "1.0"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """
+    What a head says of a store's galaxies.
+
+    Attributes
+    ----------
+    ids : (n_galaxies,) array of str
+    P : (n_galaxies, n_targets) array
+    targets : list of str
+    seen : int
+        How many of the galaxies the head was fitted on: on them it looks better than it is.
+    """
+
+    ids: Array
+    P: Array
+    targets: list[str]
+    seen: int
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """
+    A head and its provenance.
+
+    Attributes
+    ----------
+    head : Head
+    space : Space
+        The layer and pooling it reads.
+    space_id : str
+        What a store must have to be read.
+    model : dict
+        The model record of the stores that it was fitted on, to explain a mismatch.
+    train_ids : (n_galaxies,) array of str
+    scores : list of dict
+        Nested cross-validation; see `heads.evaluation`.
+    details : dict
+        Stores, folds, choices: recorded, never compared.
+    """
+
+    head: Head
+    space: Space
+    space_id: str
+    model: dict[str, Any]
+    train_ids: Array
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """What it predicts."""
+        return tuple(self.head.questions or ())
+
+    @property
+    def targets(self) -> list[str]:
+        """The names of the columns that it predicts."""
+        return list_targets(self.questions)
+
+    def predict(self, store: EmbeddingStore) -> Predictions:
+        """
+        Predict the galaxies of a store that have vectors.
+
+        Raises
+        ------
+        ProvenanceMismatch
+            When another model or recipe made the store.
+        StoreError
+            When it does not hold the head's layer and pooling.
+        """
+        require_same_model(self.model, store.provenance.model, f"this head (here) and {store.path} (there)")
+        space = store.space(*self.space)
+        ok = store.ok
+        ids = store.ids[ok]
+        seen = int(np.isin(ids, self.train_ids).sum())
+        return Predictions(ids, self.head.predict(store.read_vectors(space, ok)), self.targets, seen)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """
+        Write ``head.json`` and ``arrays.npz`` into a folder, in place at once.
+
+        Raises
+        ------
+        HeadError
+            When the folder holds something else.
+        """
+        target = Path(folder)
+        if target.exists() and not (target / "head.json").is_file() and (not target.is_dir() or any(target.iterdir())):
+            raise HeadError(f"{target} exists and is not a head. Choose another folder.")
+        fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            fresh.mkdir(parents=True)
+            arrays = {f"head/{name}": values for name, values in self.head.to_arrays().items()}
+            arrays["train_ids"] = encode_strings(self.train_ids)
+            np.savez(fresh / "arrays.npz", **arrays)  # type: ignore[arg-type]  # numpy types allow_pickle in its stead
+            (fresh / "head.json").write_text(json.dumps(self._to_record(), indent=1) + "\n")
+            for path in (*fresh.iterdir(), fresh):
+                sync_path(path)
+            _replace_folder(fresh, target)
+        except OSError as error:
+            raise HeadError(f"{target} could not be written: {error}. What was there is kept.") from error
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        return target
+
+    def _to_record(self) -> dict[str, Any]:
+        parameters = {k: v for k, v in self.head.get_params(deep=False).items() if k != "questions"}
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "head": self.head.name,
+            "parameters": parameters,
+            "questions": [question.to_dict() for question in self.questions],
+            "space": {"layer": self.space.layer, "pooling": self.space.pooling, "space_id": self.space_id},
+            "model": self.model,
+            "scores": self.scores,
+            "details": self.details,
+        }
+
+
+def load_head(folder: str | os.PathLike[str]) -> FittedHead:
+    """
+    Read a head that `FittedHead.save` wrote.
+
+    Raises
+    ------
+    HeadError
+        When the folder is missing, damaged, or of another version.
+    """
+    folder = Path(folder)
+    try:
+        record = json.loads((folder / "head.json").read_text())
+        with np.load(folder / "arrays.npz", allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise HeadError(
+            f"{folder} is not a head: {error.filename} is missing. Make one with: sommelier head fit STORE -o {folder}"
+        ) from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise HeadError(f"{folder} is damaged: {error}. Fit the head again.") from error
+    if record.get("format") != FORMAT or str(record.get("version")).split(".")[0] != VERSION.split(".")[0]:
+        raise HeadError(
+            f"{folder} is {record.get('format')} version {record.get('version')}; expected {FORMAT} {VERSION}."
+        )
+    questions = tuple(Question.from_dict(question) for question in record["questions"])
+    head = make_head(record["head"], questions, **record["parameters"])
+    head.from_arrays({name.removeprefix("head/"): a for name, a in arrays.items() if name.startswith("head/")})
+    space = Space(record["space"]["layer"], record["space"]["pooling"])
+    if digest_space(record["model"], space) != record["space"]["space_id"]:
+        raise HeadError(f"{folder}/head.json: the space id does not belong to the model and layer. Fit the head again.")
+    return FittedHead(
+        head, space, record["space"]["space_id"], record["model"],
+        decode_strings(arrays["train_ids"]), record["scores"], record["details"],
+    )  # fmt: skip
+
+
+def digest_space(model: dict[str, Any], space: Space) -> str:
+    """The space id that `EmbeddingStore.space_id` gives for this model."""
+    ids = [digest_json({"model": model, "layer": part.layer, "pooling": part.pooling}) for part in space.parts()]
+    return ids[0] if len(ids) == 1 else digest_json(ids)
+
+
+def make_head(name: str, questions: tuple[Question, ...] | None = None, **parameters: Any) -> Head:
+    """
+    A head by name.
+
+    Raises
+    ------
+    HeadError
+        For an unknown name, with the nearest.
+    """
+    if name not in HEADS:
+        raise HeadError(f"the head {name!r} is not known. {did_you_mean(name, HEADS)}")
+    return HEADS[name](questions=questions, **parameters)
+
+
+def _replace_folder(fresh: Path, target: Path) -> None:
+    """Rename `fresh` to `target`; a kill in between leaves the old one under a name that says so."""
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.replace(target, old)
+    os.replace(fresh, target)
+    sync_path(target.parent)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,54 @@
+"""Install galaxy-sommelier: one command, and its rooms as top-level packages."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+
+setup(
+    name="galaxy-sommelier",
+    version="0.1.0",
+    description="Frozen vision-transformer embeddings of galaxies: cached with proof, scored with honest statistics",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="BSD-3-Clause",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    py_modules=["sommelier"],
+    packages=["embeddings", "extract", "heads"],
+    package_data={"embeddings": ["FORMAT.md"]},
+    entry_points={"console_scripts": ["sommelier=sommelier:main"]},
+    install_requires=[
+        "astropy>=6",
+        "click>=8.1",
+        "h5py>=3.10",
+        "huggingface_hub>=1",
+        "numpy>=2",
+        "pandas>=2.2",
+        "pillow>=11",
+        "pyarrow>=16",
+        "pyyaml>=6",
+        "rich>=13",
+        "safetensors>=0.4",
+        "scikit-learn>=1.5",
+        "scipy>=1.13",
+        "simplejpeg>=1.8",
+        "threadpoolctl>=3.5",
+        "torch>=2.5",
+        "transformers>=5",
+        "xxhash>=3.4",
+    ],
+    extras_require={
+        "cpu": ["faiss-cpu>=1.9"],
+        "gpu": ["faiss-gpu-cu12>=1.9"],
+        "dev": [
+            "hypothesis>=6",
+            "mypy>=1.13",
+            "pandas-stubs",
+            "pytest>=8",
+            "ruff>=0.8",
+            "types-pyyaml",
+        ],
+    },
+)
