@@ -148,5 +148,5 @@ class Moments:
         """Centre and diagonalise."""
         gram = self.gram - self.n * np.outer(self.x_mean, self.x_mean)
         cross = self.cross - self.n * np.outer(self.x_mean, self.y_mean)
-        values, vectors = eigh(gram, overwrite_a=True, check_finite=False)
+        values, vectors = eigh(gram, overwrite_a=True, check_finite=False, driver="evd")
         return Spectrum(np.maximum(values, 0), vectors, vectors.T @ cross)

@@ -58,6 +58,8 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(40):
         Image.fromarray(draw_galaxy(rng)).save(root / f"g{number:02}.png")
         kind = "round" if number % 3 else "flat"
-        lines.append(f"g{number:02},g{number:02}.png,{kind},{number / 7:.3f},{number % 2},{10 + number / 10:.2f},{-5.5}")
+        lines.append(
+            f"g{number:02},g{number:02}.png,{kind},{number / 7:.3f},{number % 2},{10 + number / 10:.2f},{-5.5}"
+        )
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
     return root
