@@ -206,8 +206,10 @@ class FileLock:
             try:
                 fcntl.flock(file, (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except BlockingIOError:
+                owner = self._owner(file)
+                file.close()
                 raise BusyError(
-                    f"{self._owner(file)} is at work here (lock {self.path}). Wait for it, or stop it."
+                    f"{owner} is at work here (lock {self.path}). Wait for it, or stop it."
                 ) from None
             except OSError as error:
                 raise StoreError(

@@ -174,23 +174,43 @@ def catalog_from_table(
             "survey": survey,
             "ra": ra,
             "dec": dec,
-            "image": table[image_column].fillna("").astype(str).astype(object),
+            "image": table[image_column]
+            .astype(object)
+            .where(table[image_column].notna(), "")
+            .astype(str)
+            .astype(object),
         }
     )
+    questions, columns = _make_labels(table, labels, file)
+    used = {id_column, image_column, ra_column, dec_column, *columns}
+    if not ra_column and {"ra", "dec"} <= {name.lower() for name in table.columns}:
+        used |= {name for name in table.columns if name.lower() in ("ra", "dec")}
+    for name in (name for name in table.columns if name not in used):
+        free = name
+        while free in CORE or (free != name and free in table.columns):
+            free += "_original"
+        columns[free] = table[name]
+    frame = pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1)
+    catalog = Catalog(frame, questions, str(Path(images).resolve()))
+    _require_images(catalog)
+    return catalog
+
+
+def _make_labels(table: pd.DataFrame, labels: Sequence[str], file: Path) -> tuple[tuple[Question, ...], dict[str, Any]]:
+    """The questions of the label columns, and the catalog columns that they make."""
     columns: dict[str, Any] = {}
     questions = []
     for label in dict.fromkeys(labels):
         question, made = label_columns(table[label], label, file)
+        taken = [name for name in made if name in CORE or name in columns]
+        if taken:
+            raise CatalogError(
+                f"{file}: the label {label!r} makes a column {taken[0]!r}, which the catalog has already. "
+                "Rename the label's column."
+            )
         questions.append(question)
         columns |= made
-    used = {id_column, image_column, ra_column, dec_column, *columns}
-    used |= {name for name in table.columns if name.lower() in ("ra", "dec") and not (ra_column or dec_column)}
-    for name in (name for name in table.columns if name not in used):
-        columns[f"{name}_original" if name in CORE else name] = table[name]
-    frame = pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1)
-    catalog = Catalog(frame, tuple(questions), str(Path(images).resolve()))
-    _require_images(catalog)
-    return catalog
+    return tuple(questions), columns
 
 
 def catalog_from_folder(folder: str | os.PathLike[str], survey: str = "mine") -> Catalog:

@@ -15,7 +15,7 @@ from embeddings.store import EmbeddingStore
 from extract.devices import choose_device
 from extract.pipeline import Extraction
 from extract.preprocessing import Recipe
-from extract.weights import find_backbone
+from extract.weights import BackboneSource, find_backbone
 from extract.worker import Embedder, Job
 
 # cosine below which a re-embedded row is another row: rounding of batches and threads, of float16 storage, of bf16
@@ -94,7 +94,7 @@ def verify_deep(
 def _repeat_job(store: EmbeddingStore, backbone: str | None, device: str) -> Job:
     """The job that made a store, as far as this machine can repeat it."""
     provenance, run = store.provenance, store.provenance.runs[-1]
-    source = find_backbone(backbone or run["source"], None if backbone else run["revision"])
+    source = find_backbone(backbone) if backbone else _find_recorded(run, store.path)
     made_by = provenance.model["weights_sha256"]
     if source.weights_sha256 != made_by:
         raise StoreError(
@@ -108,9 +108,20 @@ def _repeat_job(store: EmbeddingStore, backbone: str | None, device: str) -> Job
     return Job(Path(os.devnull), store.survey, provenance, source, recipe, chosen, batch_size, os.cpu_count() or 1)
 
 
+def _find_recorded(run: dict[str, Any], path: Path) -> BackboneSource:
+    """The backbone of a run: where it was then, or by its name on the hub."""
+    source = Path(run["source"])
+    if source.is_dir() or not source.is_absolute():
+        return find_backbone(run["source"], run["revision"])
+    if run["revision"]:  # the hub's cache has moved, or the store has come from another machine
+        return find_backbone(run["backbone"], run["revision"])
+    raise StoreError(f"{source}, which made {path}, is not there. Say where its weights are with --backbone.")
+
+
 def _cosine(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
     a, b = a.astype(np.float64), b.astype(np.float64)
-    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+    length = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / length) if 0 < length < np.inf else 0.0  # zeros and NaN agree with nothing
 
 
 @dataclass(frozen=True)

@@ -147,11 +147,14 @@ def _check_openmp(diagnosis: Diagnosis) -> None:
 
 
 def _check_folder(diagnosis: Diagnosis, folder: Path) -> None:
+    folder = folder.resolve()
+    while not folder.is_dir():  # it is made when the first store is written
+        folder = folder.parent
     usage = shutil.disk_usage(folder)
-    diagnosis.facts["disk"] = f"{usage.free / 2**30:.1f} GiB free in {folder.resolve()}"
+    diagnosis.facts["disk"] = f"{usage.free / 2**30:.1f} GiB free in {folder}"
     if usage.free < LOW_DISK:
         diagnosis.advice.append(
-            f"Only {usage.free / 2**30:.1f} GiB are free in {folder.resolve()}; joining a store needs twice its size."
+            f"Only {usage.free / 2**30:.1f} GiB are free in {folder}; joining a store needs twice its size."
         )
     setting = os.environ.get("HDF5_USE_FILE_LOCKING", "not set")
     diagnosis.facts["hdf5"] = (
@@ -166,21 +169,21 @@ def _try_lock(diagnosis: Diagnosis, folder: Path) -> str:
             return "locks work here"
     except OSError as error:
         diagnosis.advice.append(
-            f"HDF5 cannot create files in {folder.resolve()} ({error}). If the folder can be written, set "
+            f"HDF5 cannot create files in {folder} ({error}). If the folder can be written, set "
             "HDF5_USE_FILE_LOCKING=FALSE or use a local disk; otherwise choose another folder."
         )
         return "cannot create a file here"
 
 
 def _check_hub(diagnosis: Diagnosis) -> None:
-    import httpx2 as http_client  # the client that huggingface_hub itself uses
-
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         diagnosis.facts["hub"] = "HF_HUB_OFFLINE is set: only what is in the cache"
         return
     try:
-        answer = http_client.get(f"{endpoint}/api/models?limit=1", timeout=HUB_TIMEOUT)
+        from huggingface_hub import get_session  # httpx or httpx2: whichever the hub's client uses
+
+        answer = get_session().get(f"{endpoint}/api/models?limit=1", timeout=HUB_TIMEOUT)
         diagnosis.facts["hub"] = f"{endpoint} answers ({answer.status_code})"
     except Exception as error:  # any failure of the network is an answer
         diagnosis.facts["hub"] = f"{endpoint} does not answer ({type(error).__name__})"

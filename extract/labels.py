@@ -39,6 +39,8 @@ def label_columns(column: pd.Series[Any], name: str, file: Path) -> tuple[Questi
     CatalogError
         When the column is empty, or text with too many categories.
     """
+    if pd.api.types.infer_dtype(column) == "boolean":  # True, False and gaps: pandas has no one type for it
+        column = column.astype("boolean")
     if column.isna().all():
         raise CatalogError(f"{file}: the label column {name!r} is empty.")
     if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_numeric_dtype(column.dtype):
@@ -55,9 +57,11 @@ def label_columns(column: pd.Series[Any], name: str, file: Path) -> tuple[Questi
 def _categorical_columns(
     column: pd.Series[Any], name: str, file: Path
 ) -> tuple[Question, dict[str, np.ndarray[Any, Any]]]:
-    answered = column.notna().to_numpy()
-    text = column.astype(str).to_numpy()
+    stripped = column.astype(object).where(column.notna(), "").astype(str).str.strip()
+    answered, text = (stripped != "").to_numpy(dtype=bool), stripped.to_numpy(dtype=object)
     answers = sorted(set(text[answered]))
+    if not answers:
+        raise CatalogError(f"{file}: the label column {name!r} is empty.")
     if len(answers) > MAX_CATEGORIES:
         raise CatalogError(
             f"{file}: the label column {name!r} has {len(answers)} different values ({', '.join(answers[:3])} ...): "

@@ -104,7 +104,7 @@ def extract_embeddings(
         With what to do; finished parts are kept.
     """
     extraction = Extraction(catalogs, backbone, Path(output), Options(**options))
-    return extraction.run(report or (lambda done, failed, total: None))
+    return extraction.run(report)
 
 
 class Extraction:
@@ -231,8 +231,21 @@ class Extraction:
 
     # the work
 
-    def run(self, report: Report) -> EmbeddingStore | None:
-        """Embed what is missing, then join if all is there."""
+    def run(self, report: Report | None = None) -> EmbeddingStore | None:
+        """
+        Embed what is missing, then join if all is there.
+
+        Returns
+        -------
+        EmbeddingStore or None
+            None when other shards still have rows to make.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            When Ctrl-C or SIGTERM stopped it; the batches in hand are written.
+        """
+        report = report or (lambda done, failed, total: None)
         main, own = self._locks()
         with own:
             with main:

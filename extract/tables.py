@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from embeddings.errors import CatalogError, did_you_mean
 
@@ -42,15 +44,36 @@ def read_table(file: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
         if suffix in ASTROPY_FORMATS:
             return _read_astropy(file, ASTROPY_FORMATS[suffix])
         if suffix == ".parquet":
-            return pd.read_parquet(file)
+            return _read_parquet(file)
         if suffix in PANDAS_FORMATS:
-            separator = "\t" if ".tsv" in suffix else None if suffix == ".txt" else ","
-            engine: Any = "python" if separator is None else "c"
-            return pd.read_csv(file, sep=separator, engine=engine, dtype=dict.fromkeys(text_columns, str))
+            return _read_text(file, "\t" if ".tsv" in suffix else None if suffix == ".txt" else ",", text_columns)
     except Exception as error:  # each reader has its own
         raise CatalogError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
     known = ", ".join((*PANDAS_FORMATS, *ASTROPY_FORMATS))
     raise CatalogError(f"{file}: tables that end in {suffix or 'nothing'} are not known. Known: {known}.")
+
+
+def _read_text(file: Path, separator: str | None, text_columns: Sequence[str]) -> pd.DataFrame:
+    engine: Any = "python" if separator is None else "c"
+    frame = pd.read_csv(file, sep=separator, engine=engine, dtype=dict.fromkeys(text_columns, str))
+    # integers beside gaps were read as floats: those that lost digits are read again
+    lossy = [str(name) for name in frame.select_dtypes("float") if (frame[name].abs() >= EXACT_INTEGERS).any()]
+    if lossy:
+        frame[lossy] = pd.read_csv(file, sep=separator, engine=engine, usecols=lossy, dtype_backend="numpy_nullable")
+    return frame
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    table = pq.read_table(file)
+    table = table.select([i for i, kind in enumerate(table.schema.types) if not pa.types.is_nested(kind)])
+    frame = table.to_pandas()
+    # an index that was saved with the table would reorder rows later on: it becomes a column, or goes
+    frame = frame.reset_index(drop=all(name is None for name in frame.index.names))
+    frame.columns = frame.columns.map(str)
+    for name in frame.select_dtypes("float"):  # integers beside gaps, which lose digits as floats
+        if name in table.column_names and pa.types.is_integer(table[name].type):
+            frame[name] = pd.array(table[name].to_pylist(), dtype="Int64")
+    return _decode_bytes(frame)
 
 
 def _read_astropy(file: Path, kind: str) -> pd.DataFrame:
@@ -58,8 +81,16 @@ def _read_astropy(file: Path, kind: str) -> pd.DataFrame:
 
     table = Table.read(file, format=kind)
     frame = table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
-    for name in frame.columns:  # FITS gives text as bytes
-        if frame[name].dtype == object and frame[name].map(lambda value: isinstance(value, bytes)).any():
+    arrays = [
+        name for name in frame.select_dtypes("object") if frame[name].map(lambda v: isinstance(v, np.ndarray)).any()
+    ]
+    return _decode_bytes(frame.drop(columns=arrays))
+
+
+def _decode_bytes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Text that a file holds as bytes, as text."""
+    for name in frame.select_dtypes("object"):
+        if frame[name].map(lambda value: isinstance(value, bytes)).any():
             frame[name] = frame[name].str.decode("utf-8").str.strip()
     return frame
 
@@ -80,24 +111,19 @@ def read_ids(column: pd.Series[Any], file: Path) -> pd.Series[Any]:
         When ids are missing, repeated, or were floats that no longer hold all their digits.
     """
     if pd.api.types.is_float_dtype(column.dtype):
-        values = column.to_numpy(dtype=float, na_value=np.nan)
-        finite = values[np.isfinite(values)]
-        if (np.abs(finite) >= EXACT_INTEGERS).any() or (finite != np.round(finite)).any():
-            raise CatalogError(
-                f"{file}: column {column.name!r} holds floating-point numbers ({finite[:1]}); long ids lose digits "
-                "that way. Save it as text or 64-bit integers and try again."
-            )
-        ids = pd.Series([f"{v:.0f}" if np.isfinite(v) else "" for v in values], dtype=object)
+        ids = _ids_of_floats(column, file)
     else:
         ids = (
             column.map(lambda value: "" if pd.isna(value) else str(value).strip()).astype(object).reset_index(drop=True)
         )
-        floats = ids[ids.str.fullmatch(r"[+-]?\d+(\.\d*)?[eE]\+?\d+")]
-        if len(floats):
+        exponents = ids[ids.str.fullmatch(r"[+-]?\d+(\.\d*[eE][+-]?\d+|[eE]\+\d+)")]  # not 12e45678, a hash
+        if len(exponents):
             raise CatalogError(
-                f"{file}: column {column.name!r} holds ids written as floats ({floats.iloc[0]}), which lost digits. "
+                f"{file}: column {column.name!r} holds ids written as floats ({exponents.iloc[0]}), which lost digits. "
                 "Save it as text or integers and try again."
             )
+        if len(ids) and ids.str.fullmatch(r"[+-]?\d+\.0*").all():  # a float column that was saved as text
+            ids = _ids_of_floats(pd.Series(ids.to_numpy(dtype=float), name=column.name), file)
     if (ids == "").any():
         raise CatalogError(
             f"{file}: {int((ids == '').sum())} rows have no id (first: row {int(np.argmax(ids == ''))})."
@@ -109,6 +135,19 @@ def read_ids(column: pd.Series[Any], file: Path) -> pd.Series[Any]:
             f"{' ...' if len(repeated) > 5 else ''}. Keep one row a galaxy."
         )
     return ids
+
+
+def _ids_of_floats(column: pd.Series[Any], file: Path) -> pd.Series[Any]:
+    """Floats as whole numbers, unless they are too long to have kept all digits."""
+    exact = 2**24 if column.dtype in ("float32", "Float32") else EXACT_INTEGERS
+    values = column.to_numpy(dtype=float, na_value=np.nan)
+    finite = values[np.isfinite(values)]
+    if (np.abs(finite) >= exact).any() or (finite != np.round(finite)).any():
+        raise CatalogError(
+            f"{file}: column {column.name!r} holds floating-point numbers ({finite[:1]}); long ids lose digits "
+            "that way. Save it as text or 64-bit integers and try again."
+        )
+    return pd.Series([f"{v:.0f}" if np.isfinite(v) else "" for v in values], dtype=object)
 
 
 def read_positions(
@@ -132,13 +171,15 @@ def read_positions(
     columns = []
     for name, low, high in ((ra_column, 0, 360), (dec_column, -90, 90)):
         require_column(table, name, file)
-        values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-        wrong = ~(np.isnan(values) | ((values >= low) & (values <= high)))
+        given = table[name]
+        values = pd.to_numeric(given, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+        blank = given.isna() | given.astype(str).str.strip().str.lower().isin(("", "nan"))
+        wrong = ~(blank.to_numpy(dtype=bool) | ((values >= low) & (values <= high)))
         if wrong.any():
+            row = int(np.argmax(wrong))
             raise CatalogError(
-                f"{file}: column {name!r} has {int(wrong.sum())} values outside [{low}, {high}] degrees "
-                f"(first: {values[wrong][0]} in row {int(np.argmax(wrong))}). Give ra and dec in degrees ICRS, "
-                "blank where unknown."
+                f"{file}: column {name!r} has {int(wrong.sum())} values that are not in [{low}, {high}] degrees "
+                f"(first: {given.iloc[row]} in row {row}). Give ra and dec in degrees ICRS, blank where unknown."
             )
         columns.append(values)
     return columns[0], columns[1]

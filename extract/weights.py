@@ -186,7 +186,8 @@ def _find_in_folder(name: str, folder: Path, revision: str | None) -> BackboneSo
     try:
         from transformers import AutoConfig
 
-        config = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
+        # without the last option a folder's own code asks to be run
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).to_dict()
     except (ValueError, KeyError, OSError) as error:
         raise BackboneError(f"{config_file} is not a configuration that transformers knows: {error}") from error
     missing = [
@@ -230,7 +231,7 @@ def _load_folder(folder: str) -> Any:
     logging.disable_progress_bar()
     try:
         model, report = AutoModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise BackboneError(

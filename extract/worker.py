@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from pathlib import Path
@@ -118,8 +118,16 @@ class Embedder:
 
         A stop writes the batches of the part in hand that are ready, so nothing embedded is lost.
         """
-        rows: list[Rows] = []
         written: list[Future[Path]] = []
+        try:
+            self._embed_parts(parts, counters, written)
+        finally:
+            wait(written)
+        for future in written:
+            future.result()
+
+    def _embed_parts(self, parts: Iterable[Part], counters: Counters, written: list[Future[Path]]) -> None:
+        rows: list[Rows] = []
         for last_of_part, ids, loaded in self._load_ahead(parts):
             rows.append(self._embed_batch(ids, loaded))
             counters.add(len(ids), sum(status != "ok" for status in rows[-1].status))
@@ -130,8 +138,6 @@ class Embedder:
                     written.pop(0).result()
             if counters.stopped:
                 break
-        for future in written:
-            future.result()
 
     def embed_images(self, paths: Sequence[str]) -> tuple[list[str], dict[Space, Array], list[bytes]]:
         """

@@ -10,11 +10,15 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from embeddings.errors import HeadError
-from embeddings.questions import Question, target_kinds
+from embeddings.questions import Question, list_targets, target_kinds
 from heads.splits import cut_folds
 
 Array = np.ndarray[Any, Any]
 INNER_FOLDS = 5
+
+
+class TargetsError(HeadError, ValueError):
+    """Targets that cannot be learned from; a ValueError too, as scikit-learn's checks expect."""
 
 
 class Head(RegressorMixin, BaseEstimator):
@@ -59,24 +63,20 @@ class Head(RegressorMixin, BaseEstimator):
             Vote counts, for heads that use them.
         groups : (n_galaxies,) array, optional
             Sky objects, kept whole in inner folds; every row its own by default.
+
+        Raises
+        ------
+        TargetsError
+            When Y does not fit X or the questions, is infinite, or has a target without labels.
         """
         X = validate_data(self, X, dtype=(np.float32, np.float64), ensure_min_samples=2)
-        Y = np.asarray(Y, dtype=X.dtype)
-        if Y.ndim == 1:
-            Y = Y[:, None]
-        if len(Y) != len(X):
-            raise HeadError(f"X has {len(X)} rows and Y has {len(Y)}; they must be the same galaxies.")
-        if np.isinf(Y).any():
-            raise HeadError("Y holds infinite values; targets are numbers, or NaN where not asked.")
-        empty = np.flatnonzero(np.isnan(Y).all(axis=0))
-        if len(empty):
-            raise HeadError(
-                f"no galaxy has a label for target {empty[0]} of {Y.shape[1]}; leave it out with --targets."
-            )
+        Y = self._check_targets(X, np.asarray(Y, dtype=X.dtype))
         self.n_targets_ = Y.shape[1]
         self.mean_ = X.mean(axis=0)
         spread = X.std(axis=0)
-        self.scale_ = np.where(spread > 0, spread, 1).astype(X.dtype)
+        # the spread of a constant feature is a rounding error: dividing by it would blow up another survey's constant
+        varies = (X.max(axis=0) > X.min(axis=0)) & (spread > 0)
+        self.scale_ = np.where(varies, spread, 1).astype(X.dtype)
         self.inner_score_ = float("-inf")
         self._fit((X - self.mean_) / self.scale_, Y, votes, np.arange(len(X)) if groups is None else np.asarray(groups))
         return self
@@ -90,12 +90,17 @@ class Head(RegressorMixin, BaseEstimator):
         (n_galaxies, n_targets) array
         """
         check_is_fitted(self, "mean_")
-        X = validate_data(self, X, dtype=(np.float32, np.float64), reset=False)
+        X = validate_data(self, X, dtype=(np.float32, np.float64), reset=False, ensure_min_samples=0)
         P = self._predict((X - self.mean_) / self.scale_)
-        kinds = target_kinds(self.questions) if self.questions is not None else ["value"] * self.n_targets_
+        kinds = target_kinds(self.questions) if self.questions else ["value"] * self.n_targets_
         fractions = np.array([kind == "fraction" for kind in kinds])
         P[:, fractions] = np.clip(P[:, fractions], 0, 1)
         return P
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output, tags.target_tags.single_output = True, False  # (n_galaxies, n_targets) always
+        return tags
 
     def _fit(self, X: Array, Y: Array, votes: Array | None, groups: Array) -> None:
         raise NotImplementedError
@@ -103,9 +108,37 @@ class Head(RegressorMixin, BaseEstimator):
     def _predict(self, X: Array) -> Array:
         raise NotImplementedError
 
-    def _inner_folds(self, groups: Array) -> Array:
+    def _check_targets(self, X: Array, Y: Array) -> Array:
+        """Y as (n_galaxies, n_targets), or what is wrong with it."""
+        if Y.ndim not in (1, 2):
+            raise TargetsError(f"Y has shape {Y.shape}; y should be a 1d array, or one of (n_galaxies, n_targets).")
+        Y = Y[:, None] if Y.ndim == 1 else Y
+        if len(Y) != len(X):
+            raise TargetsError(f"X has {len(X)} rows and Y has {len(Y)}; they must be the same galaxies.")
+        names = list_targets(self.questions or ())
+        if names and len(names) != Y.shape[1]:
+            raise TargetsError(f"Y has {Y.shape[1]} targets and the questions have {len(names)}: {', '.join(names)}.")
+        for wrong, problem in (
+            (np.isinf(Y).any(axis=0), "{} has infinite labels; labels are numbers, or NaN where not asked."),
+            (np.isnan(Y).all(axis=0), "no training galaxy has a label for {}; leave it out with --targets."),
+        ):
+            for target in np.flatnonzero(wrong):
+                raise TargetsError(problem.format(self._name_target(int(target))))
+        return Y
+
+    def _name_target(self, target: int) -> str:
+        names = list_targets(self.questions or ())
+        return names[target] if names else f"target {target}"
+
+    def _inner_folds(self, groups: Array, target: int = 0) -> Array:
         """The fold of each training row, as many folds as the galaxies allow, at most `INNER_FOLDS`."""
-        return cut_folds(groups, min(INNER_FOLDS, len(np.unique(groups))), self.random_state)
+        n_groups = len(np.unique(groups))
+        if n_groups < 2:
+            raise TargetsError(
+                f"{self._name_target(target)} has labels of one galaxy only, and inner folds need two. Give more "
+                "galaxies, or leave it out with --targets."
+            )
+        return cut_folds(groups, min(INNER_FOLDS, n_groups), self.random_state)
 
     # what a folder holds
 
@@ -116,9 +149,9 @@ class Head(RegressorMixin, BaseEstimator):
 
     def from_arrays(self, arrays: dict[str, Array]) -> Self:
         """The inverse of `to_arrays`."""
-        for name, values in arrays.items():
-            setattr(self, name, values)
-        self.n_targets_ = int(self.n_targets_)
+        for name in ("mean_", "scale_", *self.saved):
+            setattr(self, name, arrays[name])
+        self.n_targets_ = int(arrays["n_targets_"])
         self.n_features_in_ = len(self.mean_)
         return self
 

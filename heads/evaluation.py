@@ -124,7 +124,8 @@ def _read_rows(
     )
     place = {id_str: row for row, id_str in enumerate(labels.ids.tolist())}
     rows = np.array([place.get(id_str, -1) for id_str in store.ids.tolist()])
-    Y, votes = (np.where((rows >= 0)[:, None], values[rows], np.nan) for values in (Y, votes))
+    unlabelled = np.full((1, Y.shape[1]), np.nan, np.float32)  # row -1
+    Y, votes = (np.concatenate([values, unlabelled])[rows] for values in (Y, votes))
     return store.ok, Y, votes
 
 
@@ -170,9 +171,10 @@ def fit_head(
     """
     stores = [stores] if isinstance(stores, EmbeddingStore) else list(stores)
     data = gather_training_set(stores, labels, targets, min_votes)
-    template = make_head(head, data.questions, random_state=random_state) if isinstance(head, str) else head
+    template = make_head(head, random_state=random_state) if isinstance(head, str) else clone(head)
+    template.set_params(questions=data.questions)
     folds = cut_folds(data.groups, n_folds, random_state)
-    candidates = list(spaces) if spaces else list_candidates(stores)
+    candidates = [stores[0].space(*space) for space in spaces] if spaces else list_candidates(stores)
     trials = [run_trial(template, data, folds, space) for space in candidates]
     chosen = [max(trials, key=lambda trial: trial.fold_scores[fold]) for fold in range(n_folds)]
     best = max(trials, key=lambda trial: trial.head.inner_score_)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from embeddings.errors import HeadError, did_you_mean
+from embeddings.errors import HeadError, SommelierError, did_you_mean
 from embeddings.layout import decode_strings, encode_strings, sync_path
 from embeddings.provenance import Space, digest_json, require_same_model
 from embeddings.questions import Question, list_targets
@@ -25,6 +25,7 @@ from heads.linear import RidgeHead
 HEADS: dict[str, type[Head]] = {head.name: head for head in (MeanHead, KNNHead, RidgeHead)}
 FORMAT = "galaxy-sommelier/head"
 VERSION = "1.0"
+RECORD, ARRAYS = "head.json", "arrays.npz"
 
 
 @dataclass(frozen=True)
@@ -114,15 +115,16 @@ class FittedHead:
             When the folder holds something else.
         """
         target = Path(folder)
-        if target.exists() and not (target / "head.json").is_file() and (not target.is_dir() or any(target.iterdir())):
-            raise HeadError(f"{target} exists and is not a head. Choose another folder.")
+        _refuse_foreign(target)
         fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
             fresh.mkdir(parents=True)
             arrays = {f"head/{name}": values for name, values in self.head.to_arrays().items()}
             arrays["train_ids"] = encode_strings(self.train_ids)
-            np.savez(fresh / "arrays.npz", **arrays)  # type: ignore[arg-type]  # numpy types allow_pickle in its stead
-            (fresh / "head.json").write_text(json.dumps(self._to_record(), indent=1) + "\n")
+            np.savez(fresh / ARRAYS, **arrays)  # type: ignore[arg-type]  # numpy types allow_pickle in its stead
+            # parameters may be numpy's: alphas=np.logspace(-2, 6, 9)
+            record = json.dumps(self._to_record(), indent=1, default=lambda value: value.tolist())
+            (fresh / RECORD).write_text(record + "\n")
             for path in (*fresh.iterdir(), fresh):
                 sync_path(path)
             _replace_folder(fresh, target)
@@ -158,25 +160,39 @@ def load_head(folder: str | os.PathLike[str]) -> FittedHead:
     """
     folder = Path(folder)
     try:
-        record = json.loads((folder / "head.json").read_text())
-        with np.load(folder / "arrays.npz", allow_pickle=False) as file:
+        record = json.loads((folder / RECORD).read_text())
+        with np.load(folder / ARRAYS, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise HeadError(
             f"{folder} is not a head: {error.filename} is missing. Make one with: sommelier head fit STORE -o {folder}"
         ) from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise HeadError(f"{folder} is damaged: {error}. Fit the head again.") from error
+    if not isinstance(record, dict):
+        raise HeadError(f"{folder}/{RECORD} is damaged: it holds no JSON object. Fit the head again.")
     if record.get("format") != FORMAT or str(record.get("version")).split(".")[0] != VERSION.split(".")[0]:
         raise HeadError(
             f"{folder} is {record.get('format')} version {record.get('version')}; expected {FORMAT} {VERSION}."
         )
+    try:
+        return _assemble(folder, record, arrays)
+    except HeadError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError, SommelierError) as error:
+        raise HeadError(
+            f"{folder} is damaged: {RECORD} and {ARRAYS} do not make a head ({error!r}). Fit the head again."
+        ) from error
+
+
+def _assemble(folder: Path, record: dict[str, Any], arrays: dict[str, Array]) -> FittedHead:
+    """The head that a record and its arrays describe."""
     questions = tuple(Question.from_dict(question) for question in record["questions"])
     head = make_head(record["head"], questions, **record["parameters"])
     head.from_arrays({name.removeprefix("head/"): a for name, a in arrays.items() if name.startswith("head/")})
     space = Space(record["space"]["layer"], record["space"]["pooling"])
     if digest_space(record["model"], space) != record["space"]["space_id"]:
-        raise HeadError(f"{folder}/head.json: the space id does not belong to the model and layer. Fit the head again.")
+        raise HeadError(f"{folder}/{RECORD}: the space id does not belong to the model and layer. Fit the head again.")
     return FittedHead(
         head, space, record["space"]["space_id"], record["model"],
         decode_strings(arrays["train_ids"]), record["scores"], record["details"],
@@ -203,12 +219,33 @@ def make_head(name: str, questions: tuple[Question, ...] | None = None, **parame
     return HEADS[name](questions=questions, **parameters)
 
 
+def _refuse_foreign(target: Path) -> None:
+    """Raise unless `target` is free, an empty folder, or a head and nothing else: it is going to be replaced."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise HeadError(f"{target} is a file, not a head. Choose another folder.")
+    held = {path.name for path in target.iterdir()}
+    if held and RECORD not in held:
+        raise HeadError(f"{target} exists and is not a head. Choose another folder.")
+    if held - {RECORD, ARRAYS}:
+        raise HeadError(
+            f"{target} holds more than a head, and it would be lost: {', '.join(sorted(held - {RECORD, ARRAYS})[:5])}. "
+            "Move it, or choose another folder."
+        )
+
+
 def _replace_folder(fresh: Path, target: Path) -> None:
-    """Rename `fresh` to `target`; a kill in between leaves the old one under a name that says so."""
+    """Rename `fresh` to `target`, or leave the old one; a kill in between leaves it under a name that says so."""
     old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
     if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
         os.replace(target, old)
-    os.replace(fresh, target)
+    try:
+        os.replace(fresh, target)
+    except BaseException:
+        if old.exists():
+            os.replace(old, target)
+        raise
     sync_path(target.parent)
     shutil.rmtree(old, ignore_errors=True)

@@ -81,7 +81,7 @@ def _normalise(X: Array) -> Array:
 
 def _predict_ks(X: Array, Y: Array, queries: Array, ks: Array, fill: Array) -> Array:
     """
-    Weighted means over the first k neighbours that have the target, for several k at once.
+    Weighted means over the first k neighbours, leaving out those without the target, for several k at once.
 
     Returns
     -------

@@ -58,7 +58,7 @@ class RidgeHead(Head):
         for rows, targets in group_targets(Y):
             whole = rows.all()
             Xq, Yq = X if whole else X[rows], np.ascontiguousarray(Y[rows][:, targets])
-            alpha, residual[targets] = self._choose_alpha(Xq, Yq, groups if whole else groups[rows])
+            alpha, residual[targets] = self._choose_alpha(Xq, Yq, groups if whole else groups[rows], targets[0])
             moments = Moments.of(Xq, Yq)
             spectrum = moments.decompose()
             self.coef_[:, targets] = spectrum.solve(alpha)
@@ -66,12 +66,12 @@ class RidgeHead(Head):
             self.alpha_[targets] = alpha
         self.inner_score_ = mean_r2(residual, Y)
 
-    def _choose_alpha(self, X: Array, Y: Array, groups: Array) -> tuple[Array, Array]:
-        """The best alpha of each target, and its summed squared residuals over the inner folds."""
+    def _choose_alpha(self, X: Array, Y: Array, groups: Array, target: int) -> tuple[Array, Array]:
+        """The best alpha of each target, `target` the first, and its summed squared residuals over the inner folds."""
         alphas = np.asarray(self.alphas, np.float64)
         if len(alphas) == 1 and len(np.unique(groups)) < 2:
             return np.repeat(alphas, Y.shape[1]), np.full(Y.shape[1], np.inf)
-        folds = self._inner_folds(groups)
+        folds = self._inner_folds(groups, target)
         parts = [Moments.of(X[folds == fold], Y[folds == fold]) for fold in range(folds.max() + 1)]
         whole = sum(parts[1:], parts[0])
         residual = np.zeros((len(alphas), Y.shape[1]))
@@ -105,7 +105,7 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over some galaxies from which a ridge follows; products in X's precision, sums in float64."""
+    """Sums over some galaxies from which a ridge follows; large products in X's precision, all else in float64."""
 
     n: int
     x_sum: Array
@@ -116,6 +116,8 @@ class Moments:
     @classmethod
     def of(cls, X: Array, Y: Array) -> Moments:
         """The sums over the rows of X (n, embed_dim) and Y (n, n_targets)."""
+        if len(X) < 8 * X.shape[1]:  # float32 blurs small penalties here, and float64 costs less than to diagonalise
+            X, Y = X.astype(np.float64), Y.astype(np.float64)
         sums = X.sum(axis=0, dtype=np.float64), Y.sum(axis=0, dtype=np.float64)
         return cls(len(X), *sums, (X.T @ X).astype(np.float64), (X.T @ Y).astype(np.float64))
 

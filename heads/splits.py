@@ -21,7 +21,7 @@ def group_galaxies(ids: Array, ra: Array, dec: Array, image_sha256: Array, radiu
     Give every row the number of its sky object.
 
     Rows belong together that share an id, lie within `radius` of each other, or show the same image bytes;
-    and so do rows that are linked through others.
+    and so do rows that are linked through others. A digest of zeros stands for no image and links nothing.
 
     Parameters
     ----------
@@ -36,7 +36,9 @@ def group_galaxies(ids: Array, ra: Array, dec: Array, image_sha256: Array, radiu
     -------
     (n_rows,) int array
     """
-    links = [_link_equal(ids), _link_equal(image_sha256.view("V32").ravel()), _link_near(ra, dec, radius)]
+    imaged = np.flatnonzero(image_sha256.any(axis=1))
+    digests = np.ascontiguousarray(image_sha256[imaged]).view("V32").ravel()
+    links = [_link_equal(ids), imaged[_link_equal(digests)], _link_near(ra, dec, radius)]
     rows, columns = np.concatenate(links, axis=1)
     graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(len(ids), len(ids)))
     _, groups = connected_components(graph, directed=False)
@@ -72,8 +74,10 @@ def cut_folds(groups: Array, n_folds: int, random_state: int) -> Array:
     Raises
     ------
     HeadError
-        With fewer groups than folds.
+        With fewer groups than folds, or fewer than two folds.
     """
+    if n_folds < 2:
+        raise HeadError(f"{n_folds} folds leave nothing to learn from or nothing to test on. Use at least 2.")
     n_groups = len(np.unique(groups))
     if n_groups < n_folds:
         raise HeadError(

@@ -63,3 +63,18 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DINOv2 of two blocks, 32 wide, on 56-pixel images, as a model folder."""
+    import torch
+    from transformers import Dinov2Config, Dinov2Model
+
+    folder = tmp_path_factory.mktemp("tiny-model")
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, patch_size=14, image_size=56, mlp_ratio=2
+    )
+    Dinov2Model(config).save_pretrained(folder)
+    return folder

@@ -1,0 +1,5 @@
+"""``python -m sommelier``."""
+
+from sommelier import main
+
+main()

@@ -1,0 +1,98 @@
+"""What all commands share: the group that prints errors, the options, the progress bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+PATH = click.Path(path_type=Path)
+
+
+class AutoInteger(click.ParamType[int | None]):
+    """A positive number, or ``auto`` (None) for the library's choice."""
+
+    name = "integer|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int | None:
+        """Text to a number."""
+        if value == "auto" or value is None:
+            return None
+        if not str(value).isdigit() or int(value) < 1:
+            self.fail(f"{value!r} is neither a positive number nor 'auto'.", param, context)
+        return int(value)
+
+
+AUTO = AutoInteger()
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for other programs.")
+seed = click.option("--seed", default=0, help="Random seed; the same one gives the same result.")
+
+
+class Group(click.Group):
+    """Prints the library's errors without a traceback, keeps commands in the order of work, knows near names."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """In the order in which they are defined: the order of work."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest names for a misspelt one."""
+        try:
+            return super().resolve_command(context, args)
+        except click.UsageError as error:
+            from embeddings.errors import did_you_mean
+
+            raise click.UsageError(f"{error.message} {did_you_mean(args[0], self.commands)}", context) from None
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command; exit 1 with the message alone on an error that the user can mend."""
+        try:
+            return super().invoke(context)
+        except Exception as error:
+            from embeddings.errors import SommelierError
+
+            if not isinstance(error, SommelierError):
+                raise
+            click.secho(f"Error: {error}", fg="red", err=True)
+            context.exit(1)
+
+
+@contextmanager
+def show_progress(title: str) -> Iterator[Callable[[int, int, int], None] | None]:
+    """A bar with rate and time left; nothing where nobody looks."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(title, total=None, rate="loading the backbone")
+
+        def report(done: int, failed: int, total: int) -> None:
+            speed = progress.tasks[task].speed
+            rate = f"{speed:.1f} images/s" if speed else ""
+            progress.update(task, completed=done, total=total, rate=rate + (f", {failed} failed" if failed else ""))
+
+        yield report
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds, minutes or hours, as one reads them."""
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
