@@ -55,9 +55,8 @@ class Group(click.Group):
         try:
             return super().invoke(context)
         except Exception as error:
-            from embeddings.errors import SommelierError
-
-            if not isinstance(error, SommelierError):
+            errors = sys.modules.get("embeddings.errors")  # not loaded: it cannot be one, and --help stays fast
+            if errors is None or not isinstance(error, errors.SommelierError):
                 raise
             click.secho(f"Error: {error}", fg="red", err=True)
             context.exit(1)
