@@ -150,7 +150,7 @@ def fit_head(
     stores : EmbeddingStore or sequence of EmbeddingStore
         One or more surveys of equal space ids.
     head : str or Head
-        ``mean``, ``knn`` or ``ridge``, or an unfitted head.
+        ``mean``, ``knn`` or ``ridge``, or an unfitted head; it stays as it is, a copy gets the questions.
     labels : Labels, optional
         Instead of the stores' own.
     targets : sequence of str

@@ -161,13 +161,14 @@ def load_head(folder: str | os.PathLike[str]) -> FittedHead:
     folder = Path(folder)
     try:
         record = json.loads((folder / RECORD).read_text())
-        with np.load(folder / ARRAYS, allow_pickle=False) as file:
+        # opened here: numpy leaves a file open that is no zip
+        with (folder / ARRAYS).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise HeadError(
             f"{folder} is not a head: {error.filename} is missing. Make one with: sommelier head fit STORE -o {folder}"
         ) from error
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise HeadError(f"{folder} is damaged: {error}. Fit the head again.") from error
     if not isinstance(record, dict):
         raise HeadError(f"{folder}/{RECORD} is damaged: it holds no JSON object. Fit the head again.")

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from astropy.coordinates import angular_separation
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from embeddings.errors import HeadError
@@ -151,6 +151,7 @@ rows = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(rows, min_size=1, max_size=12), st.sampled_from([(0, 0), (359.9999, 45), (123, 89.9995), (200, -89)]))
 def test_groups_are_those_of_a_plain_loop(sky: list[tuple], centre: tuple[float, float]) -> None:
     n = len(sky)
@@ -175,6 +176,7 @@ def test_groups_are_those_of_a_plain_loop(sky: list[tuple], centre: tuple[float,
 # folds
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 15), min_size=2, max_size=60), st.integers(2, 6), st.integers(0, 3))
 def test_folds_keep_groups_whole(groups: list[int], n_folds: int, seed: int) -> None:
     assume(len(set(groups)) >= n_folds)

@@ -1,0 +1,189 @@
+"""k nearest neighbours against a brute force written out, and scikit-learn's."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.preprocessing import StandardScaler
+
+from embeddings import search
+from embeddings.questions import Question
+from heads.base import INNER_FOLDS
+from heads.knn import K_CHOICES, MIN_DISTANCE, KNNHead
+from heads.splits import cut_folds
+
+NAN = float("nan")
+
+
+def directions(X: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+    """Standardised as the training rows, of length one."""
+    X = StandardScaler().fit(X if like is None else like).transform(X)
+    return np.array([row / (math.sqrt(sum(row**2)) or 1) for row in X])
+
+
+def weigh(distance: np.ndarray) -> np.ndarray:
+    return 1 / np.maximum(distance, MIN_DISTANCE)
+
+
+def brute_force(X: np.ndarray, y: np.ndarray, queries: np.ndarray, k: int, fill: float) -> list[float]:
+    """Galaxy by galaxy; a row of zeros is sqrt(2) from everything, as if at a right angle."""
+    predictions = []
+    for query in queries:
+        cosines = [sum(query * row) for row in X]
+        nearest = sorted(range(len(X)), key=lambda row: -cosines[row])[:k]
+        above = below = 0.0
+        for row in nearest:
+            if not math.isnan(y[row]):
+                weight = 1 / max(math.sqrt(max(2 - 2 * cosines[row], 0)), MIN_DISTANCE)
+                above, below = above + weight * y[row], below + weight
+        predictions.append(above / below if below else fill)
+    return predictions
+
+
+@pytest.fixture(params=["faiss", "numpy"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "numpy":
+        monkeypatch.setattr(search, "load_faiss", lambda: None)
+    else:
+        pytest.importorskip("faiss")
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("k", [1, 4, 30])
+def test_equals_brute_force(k: int, rng: np.random.Generator) -> None:
+    X, new = rng.normal(2, 3, size=(30, 5)), rng.normal(2, 3, size=(12, 5))
+    Y = rng.uniform(size=(30, 4))
+    Y[rng.random((30, 4)) < 0.3] = NAN
+    P = KNNHead(k_choices=(k,)).fit(X, Y).predict(new)
+    for target, y in enumerate(Y.T):
+        expected = brute_force(directions(X), y, directions(new, X), k, np.nanmean(y))
+        assert P[:, target] == pytest.approx(expected, abs=1e-5)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(2, 25), st.integers(2, 6), st.integers(1, 30), st.floats(0, 0.9), st.integers(0, 9999))
+def test_equals_brute_force_whatever_the_shape(n: int, d: int, k: int, unasked: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)  # two features at least: one has only two directions, and ties
+    X, new = rng.normal(size=(n, d)), rng.normal(size=(5, d))
+    y = np.where(rng.random(n) < unasked, NAN, rng.uniform(size=n))
+    y[rng.integers(n)] = 0.5
+    k = min(k, n)
+    P = KNNHead(k_choices=(k,)).fit(X, y).predict(new)
+    expected = brute_force(directions(X), y, directions(new, X), k, np.nanmean(y))
+    assert P.ravel() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("k", [1, 5, 20])
+def test_equals_scikit_learn(k: int, dtype: type, rng: np.random.Generator) -> None:
+    X, new = rng.uniform(size=(300, 8)), rng.uniform(size=(50, 8))
+    Y = rng.uniform(size=(300, 3))
+    P = KNNHead(k_choices=(k,)).fit(X.astype(dtype), Y).predict(new.astype(dtype))
+    model = KNeighborsRegressor(k, weights=weigh, algorithm="brute").fit(directions(X), Y)
+    assert pytest.approx(model.predict(directions(new, X)), abs=1e-4) == P
+
+
+def test_weights_by_hand() -> None:
+    # standardised, the four corners stay corners. From (1, 1) / sqrt(2) to (1, -1) / sqrt(2) the distance is sqrt(2),
+    # to its own copy 0, which counts as 0.001, to the opposite corner 2.
+    X = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], float)
+    y = np.array([0, 1, 1, 4.0])
+    weights = np.array([1000, 1 / math.sqrt(2), 1 / math.sqrt(2), 1 / 2])
+    expected = (weights * y).sum() / weights.sum()
+    assert KNNHead(k_choices=(4,)).fit(X, y).predict(X[:1])[0, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_neighbours_without_the_target_are_skipped() -> None:
+    # angles from the query: 0, 90, 180 degrees. Of the two nearest only the second has a label: it alone counts,
+    # and the third is not among them
+    X = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]], float)
+    y = np.array([NAN, 1, 9, NAN])
+    query = X[:1] + np.array([[0.1, 0]])  # a little nearer to (1, -1) than to (-1, 1)
+    assert KNNHead(k_choices=(2,)).fit(X, y).predict(query).tolist() == [[1]]
+    # the nearest one has none: the mean of the labels, (1 + 9) / 2
+    assert KNNHead(k_choices=(1,)).fit(X, y).predict(query).tolist() == [[5]]
+
+
+def test_a_galaxy_at_the_mean_has_no_direction() -> None:
+    # its standardised vector is zero: all others are equally far, sqrt(2), and it predicts their plain mean
+    X = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], float)
+    P = KNNHead(k_choices=(4,)).fit(X, np.array([0, 1, 1, 4.0])).predict(np.zeros((1, 2)))
+    assert P[0, 0] == pytest.approx(6 / 4)
+
+
+def test_more_neighbours_than_galaxies(rng: np.random.Generator) -> None:
+    X, y = rng.normal(size=(6, 4)), rng.uniform(size=6)
+    head = KNNHead(k_choices=(40, 80)).fit(X, y)
+    assert head.k_.tolist() == [6]
+    assert head.predict(X).ravel() == pytest.approx(brute_force(directions(X), y, directions(X), 6, NAN), abs=1e-4)
+
+
+# the choice of k
+
+
+def search_k(X: np.ndarray, y: np.ndarray, folds: np.ndarray, choices: tuple[int, ...]) -> tuple[int, float]:
+    """The best k over the folds and its summed squared residuals, by scikit-learn."""
+    residuals = dict.fromkeys(choices, 0.0)
+    for k in choices:
+        for fold in np.unique(folds):
+            inside = folds != fold
+            model = KNeighborsRegressor(min(k, int(inside.sum())), weights=weigh, algorithm="brute")
+            held_out = model.fit(X[inside], y[inside]).predict(X[~inside])
+            residuals[k] += ((held_out - y[~inside]) ** 2).sum()
+    best = min(choices, key=residuals.__getitem__)
+    return best, residuals[best]
+
+
+def test_k_and_inner_score_are_those_of_a_plain_loop(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(150, 4))
+    sharp, soft, noise = X[:, 0] * X[:, 1], X[:, 0] + rng.normal(size=150), rng.normal(size=150)
+    Y = np.stack([sharp, soft, noise], axis=1)
+    groups = rng.integers(0, 70, 150)
+    head = KNNHead(random_state=2).fit(X, Y, groups=groups)
+    folds = cut_folds(groups, INNER_FOLDS, 2)
+    chosen = [search_k(directions(X), y, folds, K_CHOICES) for y in Y.T]
+    assert head.k_.tolist() == [k for k, _ in chosen]
+    assert len(set(head.k_.tolist())) == 3  # each target its own
+    scores = [1 - residual / ((y - y.mean()) ** 2).sum() for y, (_, residual) in zip(Y.T, chosen, strict=True)]
+    assert head.inner_score_ == pytest.approx(np.mean(scores), abs=1e-5)
+
+
+def test_predictions_use_each_targets_k(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(150, 3))
+    Y = np.stack([np.sign(X[:, 0]), rng.normal(size=150)], axis=1)
+    head = KNNHead().fit(X, Y)
+    near, far = head.k_
+    assert near < far
+    new = rng.normal(size=(20, 3))
+    for target, k in enumerate(head.k_):
+        expected = brute_force(directions(X), Y[:, target], directions(new, X), k, NAN)
+        assert head.predict(new)[:, target] == pytest.approx(expected, abs=1e-4)
+
+
+def test_k_is_not_chosen_on_copies(rng: np.random.Generator) -> None:
+    # noise, each galaxy four times: where copies are torn apart the head finds them and looks perfect
+    X, Y = np.repeat(rng.normal(size=(100, 6)), 4, axis=0), np.repeat(rng.normal(size=(100, 1)), 4, axis=0)
+    assert KNNHead().fit(X, Y).inner_score_ > 0.9
+    whole = KNNHead().fit(X, Y, groups=np.repeat(np.arange(100), 4))
+    assert whole.inner_score_ < 0.05
+    assert whole.k_[0] >= 20
+
+
+def test_a_rare_target_may_be_missing_from_a_fold(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(40, 3))
+    y = np.full(40, NAN)
+    y[[3, 7]] = 0.2, 0.6
+    head = KNNHead((Question("odd"),)).fit(X, y)
+    P = head.predict(X)
+    assert ((P >= 0.2) & (P <= 0.6)).all()
+
+
+def test_galaxies_are_found_again(rng: np.random.Generator) -> None:
+    X, Y = rng.normal(size=(50, 5)), rng.uniform(size=(50, 2))
+    assert KNNHead(k_choices=(1,)).fit(X, Y).predict(X) == pytest.approx(Y, abs=1e-6)
