@@ -105,12 +105,13 @@ def parse_share(text: str | float, total: int) -> float:
     SommelierError
         For anything else.
     """
+    per_cent = isinstance(text, str) and text.endswith("%")
     try:
-        if isinstance(text, str) and text.endswith("%"):
-            return float(text[:-1]) / 100 * total
-        value = float(text)
+        value = float(str(text).removesuffix("%"))
     except ValueError:
         value = -1.0
-    if value < 0:
+    if not value >= 0:  # NaN neither
         raise SommelierError(f"--max-failures is a share (10%) or a number of images, not {text!r}.")
+    if per_cent:
+        return value / 100 * total
     return value * total if value < 1 else value

@@ -81,18 +81,20 @@ def _read_astropy(file: Path, kind: str) -> pd.DataFrame:
 
     table = Table.read(file, format=kind)
     frame = table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
-    arrays = [
-        name for name in frame.select_dtypes("object") if frame[name].map(lambda v: isinstance(v, np.ndarray)).any()
-    ]
+    arrays = [name for name in frame.columns if _holds(frame[name], np.ndarray)]
     return _decode_bytes(frame.drop(columns=arrays))
 
 
 def _decode_bytes(frame: pd.DataFrame) -> pd.DataFrame:
     """Text that a file holds as bytes, as text."""
-    for name in frame.select_dtypes("object"):
-        if frame[name].map(lambda value: isinstance(value, bytes)).any():
+    for name in frame.columns:
+        if _holds(frame[name], bytes):
             frame[name] = frame[name].str.decode("utf-8").str.strip()
     return frame
+
+
+def _holds(column: pd.Series[Any], kind: type) -> bool:
+    return column.dtype == object and any(isinstance(value, kind) for value in column)
 
 
 def require_column(table: pd.DataFrame, name: str, file: Path) -> None:

@@ -194,12 +194,14 @@ class Embedder:
         return Rows(ids, [digest for digest, _ in loaded], status, vectors)
 
     def _run(self, batch: torch.Tensor, good: list[int]) -> dict[Space, Array]:
-        """Embed; a batch with non-finite values is done again in float32."""
+        """Embed; of a batch with non-finite values, the rows that have them are taken from a second pass in float32."""
         precision, spaces = self.job.provenance.precision, self.job.provenance.spaces
         try:
             vectors = self.backbone.embed(batch, spaces, precision)
-            if precision != "fp32" and not all(v[good].isfinite().all() for v in vectors.values()):
-                vectors = self.backbone.embed(batch, spaces, "fp32")
+            finite = torch.stack([values.isfinite().all(dim=1) for values in vectors.values()]).all(dim=0)
+            if precision != "fp32" and not finite[good].all():
+                exact = self.backbone.embed(batch, spaces, "fp32")
+                vectors = {s: torch.where(finite[:, None], half, exact[s]) for s, half in vectors.items()}
         except torch.cuda.OutOfMemoryError as error:
             raise SommelierError(
                 f"the GPU ran out of memory at a batch size of {self.job.batch_size}; "
@@ -246,7 +248,7 @@ def _check_range(vectors: list[Array], storage: str) -> str:
     if not all(np.isfinite(v).all() for v in vectors):
         return "the model gave non-finite values, in fp32 too"
     largest = max(float(np.abs(v).max()) for v in vectors)
-    if largest > np.finfo(storage).max:
+    if largest > float(np.finfo(storage).max):
         return f"a value of {largest:.3g} does not fit {storage}; use --storage float32"
     return ""
 

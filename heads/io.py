@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -123,7 +124,7 @@ class FittedHead:
             arrays["train_ids"] = encode_strings(self.train_ids)
             np.savez(fresh / ARRAYS, **arrays)  # type: ignore[arg-type]  # numpy types allow_pickle in its stead
             # parameters may be numpy's: alphas=np.logspace(-2, 6, 9)
-            record = json.dumps(self._to_record(), indent=1, default=lambda value: value.tolist())
+            record = json.dumps(self._to_record(fresh / ARRAYS), indent=1, default=lambda value: value.tolist())
             (fresh / RECORD).write_text(record + "\n")
             for path in (*fresh.iterdir(), fresh):
                 sync_path(path)
@@ -134,12 +135,13 @@ class FittedHead:
             shutil.rmtree(fresh, ignore_errors=True)
         return target
 
-    def _to_record(self) -> dict[str, Any]:
+    def _to_record(self, arrays: Path) -> dict[str, Any]:
         parameters = {k: v for k, v in self.head.get_params(deep=False).items() if k != "questions"}
         return {
             "format": FORMAT,
             "version": VERSION,
             "head": self.head.name,
+            "arrays_sha256": hash_file(arrays),
             "parameters": parameters,
             "questions": [question.to_dict() for question in self.questions],
             "space": {"layer": self.space.layer, "pooling": self.space.pooling, "space_id": self.space_id},
@@ -147,6 +149,12 @@ class FittedHead:
             "scores": self.scores,
             "details": self.details,
         }
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_head(folder: str | os.PathLike[str]) -> FittedHead:
@@ -177,6 +185,10 @@ def load_head(folder: str | os.PathLike[str]) -> FittedHead:
             f"{folder} is {record.get('format')} version {record.get('version')}; expected {FORMAT} {VERSION}."
         )
     try:
+        if record["arrays_sha256"] != hash_file(folder / ARRAYS):
+            raise HeadError(
+                f"{folder} is damaged: {ARRAYS} is not the one that {RECORD} describes. Fit the head again."
+            )
         return _assemble(folder, record, arrays)
     except HeadError:
         raise

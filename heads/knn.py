@@ -8,7 +8,7 @@ import numpy as np
 
 from embeddings.questions import Question
 from embeddings.search import find_neighbours
-from heads.base import Array, Head, mean_r2
+from heads.base import Array, Head, group_targets, mean_r2
 
 K_CHOICES = (3, 5, 10, 20, 40, 80)
 MIN_DISTANCE = 1e-3  # below this two images are the same to float16
@@ -81,23 +81,23 @@ def _normalise(X: Array) -> Array:
 
 def _predict_ks(X: Array, Y: Array, queries: Array, ks: Array, fill: Array) -> Array:
     """
-    Weighted means over the first k neighbours, leaving out those without the target, for several k at once.
+    Weighted means over the nearest k of the galaxies that have the target, for several k at once.
 
     Returns
     -------
     (n_ks, n_queries, n_targets) array
-        `fill` where no neighbour has the target.
+        `fill` where no galaxy has the target.
     """
-    similarity, rows = find_neighbours(X, queries, int(ks.max()))
-    distance = np.sqrt(np.maximum(2 - 2 * similarity.astype(np.float64), 0))
-    weight = 1 / np.maximum(distance, MIN_DISTANCE)
-    out = np.empty((len(ks), len(queries), Y.shape[1]), Y.dtype)
-    for target in range(Y.shape[1]):
-        labels = Y[:, target][rows]
-        there = np.where(np.isnan(labels), 0, weight)
-        above = np.cumsum(there * np.nan_to_num(labels), axis=1)
-        below = np.cumsum(there, axis=1)
-        for index, k in enumerate(np.minimum(ks, rows.shape[1])):
-            total = below[:, k - 1]
-            out[index, :, target] = np.where(total > 0, above[:, k - 1] / np.where(total > 0, total, 1), fill[target])
+    out = np.tile(fill, (len(ks), len(queries), 1)).astype(Y.dtype)
+    for rows, targets in group_targets(Y):
+        if not rows.any():
+            continue
+        similarity, near = find_neighbours(X[rows], queries, int(ks.max()))
+        distance = np.sqrt(np.maximum(2 - 2 * similarity.astype(np.float64), 0))
+        weight = 1 / np.maximum(distance, MIN_DISTANCE)
+        total = np.cumsum(weight, axis=1)
+        for target in targets:
+            labels = Y[rows, target][near]
+            mean = np.cumsum(weight * labels, axis=1) / total
+            out[:, :, target] = mean[:, np.minimum(ks, near.shape[1]) - 1].T
     return out

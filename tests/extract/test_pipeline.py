@@ -381,3 +381,23 @@ def test_killed_main_process_leaves_no_lock_and_no_workers(
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
     assert "4000 rows, 4000 ok" in out
+
+
+@pytest.mark.slow
+def test_shards_side_by_side_and_the_last_joins(
+    catalog: Catalog, tiny_folder: Path, tmp_path: Path, embed: Any
+) -> None:
+    catalog.write(tmp_path / "c.parquet")
+    output = tmp_path / "s.h5"
+    shards = [
+        start_command(
+            tmp_path / "c.parquet", tiny_folder, output, "--shard", f"{number}/3", "--layer", "1", "--layer", "2"
+        )
+        for number in (1, 2, 3)
+    ]
+    said = [process.communicate(timeout=120) for process in shards]
+    assert [process.returncode for process in shards] == [0, 0, 0], said
+    assert sum("40 rows, 40 ok" in out for out, _ in said) >= 1
+    assert rows_of(EmbeddingStore.open(output)) == rows_of(embed("whole.h5", batch_size=1))
+    assert not list(tmp_path.glob("*.parts"))
+    assert not list(tmp_path.glob(".*lock"))

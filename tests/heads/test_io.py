@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
@@ -57,11 +58,19 @@ def rewrite(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def sign(folder: Path) -> None:
+    """Write the digest of the arrays into the record, as if they had been saved together."""
+    record = json.loads((folder / "head.json").read_text())
+    record["arrays_sha256"] = hashlib.sha256((folder / "arrays.npz").read_bytes()).hexdigest()
+    (folder / "head.json").write_text(json.dumps(record))
+
+
 def rewrite_arrays(folder: Path, change: Any) -> None:
     with np.load(folder / "arrays.npz", allow_pickle=False) as file:
         arrays = dict(file)
     change(arrays)
     np.savez(folder / "arrays.npz", **arrays)
+    sign(folder)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -316,10 +325,12 @@ def test_arrays_set_nothing_that_the_head_does_not_save(saved: Path, X: np.ndarr
 def test_arrays_that_are_no_zip(saved: Path) -> None:
     np.save(saved / "one.npy", np.zeros(3))
     (saved / "one.npy").replace(saved / "arrays.npz")
+    sign(saved)
     with pytest.raises(HeadError, match="damaged"):
         load_head(saved)
     with zipfile.ZipFile(saved / "arrays.npz", "w") as file:
         file.writestr("head/coef_.npy", b"no array")
+    sign(saved)
     with pytest.raises(HeadError, match="damaged"):
         load_head(saved)
 
@@ -423,3 +434,10 @@ def test_other_images_and_precision_are_allowed(make_store: StoreMaker, X: np.nd
     store = make_store({CLS: X}, precision="bf16", storage="float16")
     fitted = fit(X, Y)
     assert np.abs(fitted.predict(store).P - fitted.head.predict(X)).max() < 0.1
+
+
+def test_arrays_of_another_head_are_refused(saved: Path) -> None:
+    arrays = dict(np.load(saved / "arrays.npz"))
+    np.savez(saved / "arrays.npz", **(arrays | {"head/coef_": arrays["head/coef_"] + 1}))
+    with pytest.raises(HeadError, match=r"damaged: arrays.npz is not the one that head.json describes"):
+        load_head(saved)

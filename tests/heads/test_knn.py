@@ -31,16 +31,16 @@ def weigh(distance: np.ndarray) -> np.ndarray:
 
 
 def brute_force(X: np.ndarray, y: np.ndarray, queries: np.ndarray, k: int, fill: float) -> list[float]:
-    """Galaxy by galaxy; a row of zeros is sqrt(2) from everything, as if at a right angle."""
+    """Galaxy by galaxy, among those with the target; a row of zeros is sqrt(2) from everything."""
     predictions = []
+    asked = [row for row in range(len(X)) if not math.isnan(y[row])]
     for query in queries:
         cosines = [sum(query * row) for row in X]
-        nearest = sorted(range(len(X)), key=lambda row: -cosines[row])[:k]
+        nearest = sorted(asked, key=lambda row: -cosines[row])[:k]
         above = below = 0.0
         for row in nearest:
-            if not math.isnan(y[row]):
-                weight = 1 / max(math.sqrt(max(2 - 2 * cosines[row], 0)), MIN_DISTANCE)
-                above, below = above + weight * y[row], below + weight
+            weight = 1 / max(math.sqrt(max(2 - 2 * cosines[row], 0)), MIN_DISTANCE)
+            above, below = above + weight * y[row], below + weight
         predictions.append(above / below if below else fill)
     return predictions
 
@@ -99,15 +99,15 @@ def test_weights_by_hand() -> None:
     assert KNNHead(k_choices=(4,)).fit(X, y).predict(X[:1])[0, 0] == pytest.approx(expected, abs=1e-6)
 
 
-def test_neighbours_without_the_target_are_skipped() -> None:
-    # angles from the query: 0, 90, 180 degrees. Of the two nearest only the second has a label: it alone counts,
-    # and the third is not among them
+def test_neighbours_are_sought_among_those_asked() -> None:
+    # the query points along (1.1, 1); the nearest two galaxies, (1, 1) and (1, -1), have no label and one
     X = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]], float)
     y = np.array([NAN, 1, 9, NAN])
-    query = X[:1] + np.array([[0.1, 0]])  # a little nearer to (1, -1) than to (-1, 1)
-    assert KNNHead(k_choices=(2,)).fit(X, y).predict(query).tolist() == [[1]]
-    # the nearest one has none: the mean of the labels, (1 + 9) / 2
-    assert KNNHead(k_choices=(1,)).fit(X, y).predict(query).tolist() == [[5]]
+    query = X[:1] + np.array([[0.1, 0]])
+    assert KNNHead(k_choices=(1,)).fit(X, y).predict(query).tolist() == [[1]]
+    # cosines 0.1 / sqrt(2 * 2.21) and -2.1 / sqrt(2 * 2.21), distances 1.38016 and 1.99943, weights 0.72455 and 0.50014:
+    # (0.72455 * 1 + 0.50014 * 9) / (0.72455 + 0.50014)
+    assert KNNHead(k_choices=(2,)).fit(X, y).predict(query)[0, 0] == pytest.approx(4.2671, abs=1e-4)
 
 
 def test_a_galaxy_at_the_mean_has_no_direction() -> None:
