@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embeddings.errors import StoreError
 from embeddings.layout import block_ranges, replace_file
 from embeddings.store import EmbeddingStore
 
@@ -31,17 +32,19 @@ def export_store(store: EmbeddingStore, to: str | os.PathLike[str], failed: bool
         Columns ``id_str``, ``status`` and one float32 list column a space, named ``L<layer>-<pooling>``.
     """
     ids, status, ok = store.ids, store.status, store.ok
-    mapped = {space: store.vectors(*space) for space in store.spaces}
+    sources = {space: store.vector_blocks(space) for space in store.spaces}
     schema = pa.schema(
-        [("id_str", pa.string()), ("status", pa.string())] + [(space.name, pa.list_(pa.float32())) for space in mapped]
+        [("id_str", pa.string()), ("status", pa.string())] + [(space.name, pa.list_(pa.float32())) for space in sources]
     )
     path = Path(to)
+    if path.exists() and path.samefile(store.path):
+        raise StoreError(f"{path} is the store itself: exporting onto it would lose it. Give --to another file.")
     with replace_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for start, stop in block_ranges(len(store)):
             keep = np.ones(stop - start, bool) if failed else ok[start:stop]
             columns = [pa.array(ids[start:stop][keep].tolist()), pa.array(status[start:stop][keep].tolist())]
-            for vectors in mapped.values():
-                columns.append(_list_array(np.asarray(vectors[start:stop])[keep], ok[start:stop][keep]))
+            for source in sources.values():
+                columns.append(_list_array(source.read(start, stop)[keep], ok[start:stop][keep]))
             writer.write_table(pa.table(columns, schema=schema))
     return path
 

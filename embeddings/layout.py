@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,7 +21,9 @@ from embeddings.questions import Question
 
 FORMAT = "galaxy-sommelier/embedding-store"
 VERSION = (1, 0)
-CHECKSUM_ROWS = 4096  # rows a checksum covers: damage is named this closely, and it costs 4 bytes a row
+CHECKSUM_ROWS = 4096  # rows a checksum covers: damage is named this closely, and 16 bytes a block cost nothing
+PART_DATASETS = ("id_str", "image_sha256", "status")
+STORE_DATASETS = ("id_str", "survey", "ra", "dec", "image", "image_root", "image_sha256", "status")
 OK = b"ok"
 
 Array = np.ndarray[Any, Any]
@@ -98,12 +101,16 @@ def encode_column(values: Array) -> Array:
 
 
 def escape_name(name: str) -> str:
-    """A column name without the slash that HDF5 reads as a group."""
+    """A column name as HDF5 can hold it: without the slash that it reads as a group, not a lone dot, not empty."""
+    if name in ("", "."):
+        return "%2E" if name else "%"
     return name.replace("%", "%25").replace("/", "%2F")
 
 
 def unescape_name(name: str) -> str:
     """The inverse of `escape_name`."""
+    if name in ("%", "%2E"):
+        return "." if name == "%2E" else ""
     return name.replace("%2F", "/").replace("%25", "%")
 
 
@@ -146,15 +153,53 @@ def write_store(
         Where each space's rows come from.
     """
     n_rows = len(arrays["id_str"])
-    with replace_file(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
-        file.attrs.update(header.to_attributes())
-        for name, values in arrays.items():
-            _write_dataset(file, name, n_rows, values.dtype, values.shape[1:], slice_rows(values))
-        dtype = np.dtype(header.provenance.storage)
-        for space, source in vectors.items():
-            name = f"vectors/{space.name}"
-            dataset = _write_dataset(file, name, n_rows, dtype, (source.embed_dim,), source.read)
-            dataset.attrs["space_id"] = header.provenance.space_id(space)
+    for name, values in arrays.items():
+        if len(values) != n_rows:
+            raise StoreError(f"{path}: {name} was given {len(values)} rows, id_str {n_rows}")
+    with replace_file(path) as temporary, _Sink(temporary, "w+") as sink:
+        with h5py.File(sink, "w", libver=("v110", "v110")) as file:
+            file.attrs.update(header.to_attributes())
+            for name, values in arrays.items():
+                dtype = values.dtype.newbyteorder("<")
+                _write_dataset(file, name, n_rows, dtype, values.shape[1:], slice_rows(values))
+                sink.raise_problem()
+            dtype = np.dtype(header.provenance.storage)
+            for space, source in vectors.items():
+                name = f"vectors/{space.name}"
+                dataset = _write_dataset(file, name, n_rows, dtype, (source.embed_dim,), source.read)
+                dataset.attrs["space_id"] = header.provenance.space_id(space)
+                sink.raise_problem()
+        sink.raise_problem()
+
+
+class _Sink(io.FileIO):
+    """A file that keeps its first error to itself: told of a full disk, HDF5 ends the process with a crash."""
+
+    problem: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """All of `data`, or nothing more after the first error."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while rest and not self.problem:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.problem = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """As `write`."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.problem = self.problem or error
+            return size or 0
+
+    def raise_problem(self) -> None:
+        """Raise what went wrong so far."""
+        if self.problem:
+            raise self.problem
 
 
 def _write_dataset(
@@ -172,7 +217,7 @@ def _write_dataset(
         block = np.ascontiguousarray(read(start, stop), dtype=dtype)
         if block.shape != (stop - start, *tail):
             raise StoreError(
-                f"{file.filename}: {name} rows {start} to {stop - 1} were given as an array of shape "
+                f"{name}: rows {start} to {stop - 1} were given as an array of shape "
                 f"{block.shape}; expected {(stop - start, *tail)}"
             )
         dataset[start:stop] = block
@@ -199,9 +244,11 @@ def replace_file(path: Path) -> Iterator[Path]:
         sync_path(temporary)
         os.replace(temporary, path)
         sync_path(path.parent)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # h5py raises RuntimeError when a full disk meets a file that closes
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        number = getattr(cause, "errno", None)
         raise StoreError(
-            f"{path} could not be written: {error}. Nothing that was there is lost; "
+            f"{path} could not be written: {os.strerror(number) if number else cause}. Nothing that was there is lost; "
             "free some space or choose another place, and run the same command again."
         ) from error
     finally:
@@ -242,8 +289,9 @@ def open_file(path: Path) -> h5py.File:
             "Restore a copy, or remove it and run the extract that made it again."
         ) from error
     try:
-        _check_version(path, file)
-        _check_datasets(path, file)
+        with name_damage(path, "the structure of the file"):
+            _check_version(path, file)
+            _check_datasets(path, file)
     except BaseException:
         file.close()
         raise
@@ -270,8 +318,9 @@ def _check_datasets(path: Path, file: h5py.File) -> None:
     if "id_str" not in file:
         raise StoreError(f"{path}: the dataset id_str is missing. Restore a copy, or extract again.")
     n_rows = file["id_str"].shape[0]
+    names = PART_DATASETS if file.attrs["kind"] == "part" else STORE_DATASETS
     spaces = json.loads(cast(str, file.attrs["provenance"]))["layers"]
-    for name in ("image_sha256", "status", *(f"vectors/{space}" for space in spaces)):
+    for name in (*names, *(f"vectors/{space}" for space in spaces)):
         if name not in file:
             raise StoreError(f"{path}: the dataset {name} is missing. Restore a copy, or extract again.")
         if file[name].shape[0] != n_rows:
@@ -287,14 +336,27 @@ def read_dataset(path: Path, file: h5py.File, name: str) -> Array:
     StoreError
         When it is missing or its bytes changed since they were written.
     """
-    if name not in file:
-        raise StoreError(f"{path}: the dataset {name} is missing. Restore a copy, or extract again.")
-    try:
+    with name_damage(path, name):
+        if name not in file:
+            raise StoreError(f"{path}: the dataset {name} is missing. Restore a copy, or extract again.")
         values: Array = file[name][()]
-    except (OSError, RuntimeError) as error:
-        raise StoreError(f"{path}: {name} cannot be read: {error}. Restore a copy, or extract again.") from error
     check_blocks(path, file, name, values)
     return values
+
+
+@contextmanager
+def name_damage(path: Path, what: str) -> Iterator[None]:
+    """
+    Say which file is damaged, where HDF5 and JSON only say what they stumbled over.
+
+    Raises
+    ------
+    StoreError
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path}: {what} cannot be read: {error}. Restore a copy, or extract again.") from error
 
 
 def check_blocks(path: Path, file: h5py.File, name: str, values: Array) -> None:
@@ -314,11 +376,12 @@ def check_blocks(path: Path, file: h5py.File, name: str, values: Array) -> None:
 def read_checksums(path: Path, file: h5py.File, name: str) -> Array:
     """The checksums of a dataset, (n_blocks, 16) uint8."""
     stored = f"checksums/{name}"
-    n_blocks = len(list(block_ranges(file[name].shape[0])))
-    if stored not in file or file[stored].shape != (n_blocks, 16):
-        raise StoreError(f"{path}: {stored} is missing or of the wrong size. Restore a copy, or extract again.")
-    sums: Array = file[stored][()]
-    return sums
+    with name_damage(path, stored):
+        n_blocks = len(list(block_ranges(file[name].shape[0])))
+        if stored not in file or file[stored].shape != (n_blocks, 16):
+            raise StoreError(f"{path}: {stored} is missing or of the wrong size. Restore a copy, or extract again.")
+        sums: Array = file[stored][()]
+        return sums
 
 
 def check_block(path: Path, name: str, start: int, block: Array, expected: Array) -> None:

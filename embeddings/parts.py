@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Sequence
@@ -24,6 +25,24 @@ from embeddings.store import EmbeddingStore
 
 
 @dataclass(frozen=True)
+class MappedRows:
+    """Vectors of a finished file, mapped while rows are taken: there may be more parts than a process may hold open."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+
+    @classmethod
+    def of(cls, path: Path, vectors: Array) -> Array | MappedRows:
+        """The same rows as those of a memory map; an array in memory stays one."""
+        return cls(path, vectors.dtype, vectors.shape, vectors.offset) if isinstance(vectors, np.memmap) else vectors
+
+    def __getitem__(self, rows: Array) -> Array:
+        return np.asarray(np.memmap(self.path, self.dtype, "r", self.offset, self.shape)[rows])
+
+
+@dataclass(frozen=True)
 class Source:
     """Rows that are already embedded: a part, or the store of an earlier run."""
 
@@ -32,7 +51,7 @@ class Source:
     ids: list[str]
     image_sha256: Array
     status: Array
-    vectors: dict[Space, Array]
+    vectors: dict[Space, Array | MappedRows]
 
     @classmethod
     def open(cls, path: Path, expected: Provenance) -> Source:
@@ -53,7 +72,7 @@ class Source:
                 raise StoreError(
                     "\n".join(damage[:10]) + f"\nRemove {path} and run the same command again: its rows are made anew."
                 )
-            vectors = {space: store.vectors(*space) for space in store.spaces}
+            vectors = {space: MappedRows.of(path, store.vectors(*space)) for space in store.spaces}
             return cls(
                 path,
                 store.provenance,
@@ -67,6 +86,20 @@ class Source:
 def parts_folder(store: Path) -> Path:
     """Where the parts of an unfinished store lie."""
     return store.with_name(store.name + ".parts")
+
+
+def lock_path(store: Path) -> Path:
+    """The lock of whoever writes a store or its parts."""
+    return store.with_name(f".{store.name}.lock")
+
+
+def remove_leftovers(store: Path) -> None:
+    """Remove what killed runs were writing in place of the store; only its exclusive lock makes that safe."""
+    pattern = re.compile(rf"\.{re.escape(store.name)}\.\d+\.tmp")
+    for path in store.parent.iterdir():
+        if pattern.fullmatch(path.name):
+            with suppress(OSError):
+                path.unlink()
 
 
 def list_parts(store: Path) -> list[Path]:
@@ -108,6 +141,9 @@ def write_part(
     name = hashlib.sha256("\0".join(ids).encode()).hexdigest()[:16]
     path = parts_folder(store) / f"part-{name}.h5"
     arrays = {"id_str": layout.encode_strings(ids), "image_sha256": image_sha256, "status": status}
+    for space, values in vectors.items():
+        if len(values) != len(ids):
+            raise StoreError(f"{path}: {space.name} was given {len(values)} rows, id_str {len(ids)}")
     sources = {space: Vectors.of(values) for space, values in vectors.items()}
     layout.write_store(path, Header(survey, provenance, kind="part"), arrays, sources)
     return path
@@ -123,6 +159,8 @@ def join_sources(
 ) -> None:
     """
     Write the finished store from rows of parts and of an earlier store, then remove the parts.
+
+    To be called under the store's exclusive lock.
 
     Parameters
     ----------
@@ -141,7 +179,7 @@ def join_sources(
     runs = [run for index in used for run in sources[index].provenance.runs]
     header = Header(header.survey, header.provenance.with_runs(*runs), header.questions, header.image_roots)
 
-    def gather(values: Sequence[Array]) -> Callable[[int, int], Array]:
+    def gather(values: Sequence[Array | MappedRows]) -> Callable[[int, int], Array]:
         return lambda start, stop: take_picks(values, picks[start:stop])
 
     if sources:
@@ -153,22 +191,23 @@ def join_sources(
         space: Vectors(embed_dim, gather([source.vectors[space] for source in sources]))
         for space in header.provenance.spaces
     }
+    remove_leftovers(store)
     layout.write_store(store, header, arrays, vectors)
     shutil.rmtree(parts_folder(store), ignore_errors=True)
 
 
-def take_picks(values: Sequence[Array], picks: Array) -> Array:
+def take_picks(values: Sequence[Array | MappedRows], picks: Array) -> Array:
     """
     Take rows from several arrays.
 
     Parameters
     ----------
-    values : sequence of (n_i, ...) arrays
+    values : sequence of (n_i, ...) arrays, in memory or mapped when needed
     picks : (n_rows, 2) int array
         Which array, and which row of it.
     """
     origin, row = picks.T
-    block = np.empty((len(picks), *values[0].shape[1:]), np.result_type(*values))
+    block = np.empty((len(picks), *values[0].shape[1:]), np.result_type(*(v.dtype for v in values)))
     for index in np.unique(origin):
         here = origin == index
         block[here] = values[index][row[here]]
@@ -200,29 +239,39 @@ class FileLock:
         BusyError
             At once, with the holder's process id and host, when somebody else has it.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            file = open(self.path, "a+")  # noqa: SIM115 - held until release
-            try:
-                fcntl.flock(file, (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            except BlockingIOError:
-                owner = self._owner(file)
-                file.close()
-                raise BusyError(
-                    f"{owner} is at work here (lock {self.path}). Wait for it, or stop it."
-                ) from None
-            except OSError as error:
-                raise StoreError(
-                    f"{self.path} cannot be locked on this file system: {error}. Write to a local disk."
-                ) from error
-            if self.path.exists() and os.fstat(file.fileno()).st_ino == self.path.stat().st_ino:
-                break
-            file.close()  # the last holder removed it between our open and our lock: take the new one
-        if not self.shared:
-            file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")
-        file.flush()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            while (file := self._take()) is None:
+                pass
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be locked: {error}. Write to a local disk.") from error
         self._file = file
+
+    def _take(self) -> IO[str] | None:
+        """The locked file; None when its last holder removed it between our open and our lock."""
+        file = open(self.path, "a+")  # noqa: SIM115 - held until release
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            if not self._is_in_place(file):
+                file.close()
+                return None
+            if not self.shared:
+                file.truncate(0)
+            file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")
+            file.flush()
+        except BlockingIOError:
+            owner = self._owner(file)
+            file.close()
+            raise BusyError(f"{owner} is at work here (lock {self.path}). Wait for it, or stop it.") from None
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _is_in_place(self, file: IO[str]) -> bool:
+        with suppress(FileNotFoundError):
+            return os.fstat(file.fileno()).st_ino == self.path.stat().st_ino
+        return False
 
     def release(self) -> None:
         """Give the lock back; does nothing when it is not held."""
@@ -248,5 +297,5 @@ class FileLock:
         try:
             owner = json.loads(lines[-1])
             return f"process {owner['pid']} on {owner['host']}"
-        except (IndexError, ValueError, KeyError):
+        except (IndexError, ValueError, KeyError, TypeError):
             return "another process"

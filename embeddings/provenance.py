@@ -121,9 +121,10 @@ def list_differences(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
     """
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in sorted({*ours, *theirs}):
-            yield from list_differences(ours.get(key), theirs.get(key), f"{path}.{key}" if path else key)
-    elif ours != theirs:
-        yield f"{path}: {_show(ours)} here, {_show(theirs)} there"
+            below = f"{path}.{key}" if path else key
+            yield from list_differences(ours.get(key, _ABSENT), theirs.get(key, _ABSENT), below)
+    elif _show(ours) != _show(theirs):  # as JSON: to Python 1, 1.0 and True are equal, to a digest they are not
+        yield f"{path}: {_shorten(_show(ours))} here, {_shorten(_show(theirs))} there"
 
 
 def require_same_cache(here: Provenance, there: Provenance, where: str) -> None:
@@ -170,6 +171,12 @@ def require_same_model(here: dict[str, Any], there: dict[str, Any], what: str) -
         )
 
 
+_ABSENT = object()  # a field that is null differs from one that is not there
+
+
 def _show(value: Any) -> str:
-    text = json.dumps(value)
+    return "nothing" if value is _ABSENT else json.dumps(value, sort_keys=True)
+
+
+def _shorten(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
 from embeddings import layout
 from embeddings.errors import StoreError
-from embeddings.layout import Array, Header, Vectors
+from embeddings.layout import Array, Header
+from embeddings.parts import FileLock, lock_path, remove_leftovers
 from embeddings.questions import Question
 from embeddings.store import EmbeddingStore
 
@@ -45,11 +47,17 @@ def relabel_store(
     Raises
     ------
     StoreError
-        When none is.
+        When none is, when the catalog has an id twice, or when the store is damaged.
+    BusyError
+        When an extraction is at work on the store.
     """
-    with EmbeddingStore.open(path) as store:
+    EmbeddingStore.open(path).close()  # before there is a lock file beside something that is no store
+    with FileLock(lock_path(Path(path))), EmbeddingStore.open(path) as store:
+        remove_leftovers(store.path)
         arrays = {name: values for name, values in store.to_arrays().items() if not name.startswith("catalog/")}
         place = {str(id_str): row for row, id_str in enumerate(ids)}
+        if len(place) != len(ids):
+            raise StoreError(f"the catalog has {len(ids) - len(place)} ids twice: which labels are right?")
         rows = np.array([place.get(id_str, -1) for id_str in store.ids.tolist()], dtype=np.int64)
         found = int((rows >= 0).sum())
         if not found:
@@ -64,19 +72,24 @@ def relabel_store(
                 fresh = take_rows(values, rows)
                 arrays[name] = np.where(np.isnan(fresh), arrays[name], fresh)
         header = Header(store.survey, store.provenance, tuple(questions), store.header.image_roots)
-        vectors = {space: Vectors.of(store.vectors(*space)) for space in store.spaces}
+        vectors = {space: store.vector_blocks(space) for space in store.spaces}
         layout.write_store(store.path, header, arrays, vectors)
     return found
 
 
 def take_rows(values: Array, rows: Array) -> Array:
-    """``values[rows]``, with a missing value (NaN, or empty text) where a row is -1."""
+    """
+    ``values[rows]``, with a missing value (NaN, or empty text) where a row is -1.
+
+    Integers become floats where some are missing, or text where a float would lose digits.
+    """
     if not len(values):
         return np.full(len(rows), np.nan)
     taken = values[rows]
     if (rows >= 0).all():
         return taken
     if taken.dtype.kind in "biu":
-        taken = taken.astype(np.float64)
+        exact = not ((taken > 2**53) | (taken < -(2**53))).any()
+        taken = taken.astype(np.float64 if exact else str)
     taken[rows < 0] = np.nan if taken.dtype.kind == "f" else b"" if taken.dtype.kind == "S" else ""
     return taken

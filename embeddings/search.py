@@ -37,24 +37,25 @@ def find_neighbours(X: Array, queries: Array, k: int) -> tuple[Array, Array]:
     similarity : (n_queries, k) float32 array
         In descending order.
     rows : (n_queries, k) int64 array
+        Equals in ascending order; which of them take the last places is not defined.
     """
     X, queries = (np.ascontiguousarray(a, np.float32) for a in (X, queries))
     k = min(k, len(X))
+    if not k or not len(queries):
+        return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
     faiss = load_faiss()
     if faiss is not None:
         index = faiss.IndexFlatIP(X.shape[1])
         index.add(X)
         similarity, rows = index.search(queries, k)
-        return similarity, rows
-    blocks = [_search_block(X, queries[i : i + QUERY_BLOCK], k) for i in range(0, len(queries), QUERY_BLOCK)]
-    if not blocks:
-        return np.empty((0, k), np.float32), np.empty((0, k), np.int64)
-    return np.concatenate([s for s, _ in blocks]), np.concatenate([r for _, r in blocks])
+    else:
+        blocks = [_search_block(X, queries[i : i + QUERY_BLOCK], k) for i in range(0, len(queries), QUERY_BLOCK)]
+        similarity, rows = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+    order = np.lexsort((rows, -similarity), axis=1)  # each has its own order of equals
+    return np.take_along_axis(similarity, order, 1), np.take_along_axis(rows, order, 1)
 
 
 def _search_block(X: Array, queries: Array, k: int) -> tuple[Array, Array]:
     scores = queries @ X.T
     rows = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    order = np.argsort(-np.take_along_axis(scores, rows, 1), axis=1, kind="stable")
-    rows = np.take_along_axis(rows, order, 1)
     return np.take_along_axis(scores, rows, 1), rows.astype(np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import h5py
@@ -13,7 +14,7 @@ import numpy as np
 from embeddings import layout
 from embeddings.errors import StoreError, did_you_mean
 from embeddings.labels import read_labels
-from embeddings.layout import Array, Header
+from embeddings.layout import Array, Header, Vectors
 from embeddings.provenance import POOLINGS, Provenance, Space, digest_json
 from embeddings.questions import Question, list_targets, select_questions
 
@@ -64,7 +65,12 @@ class EmbeddingStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._file = layout.open_file(self.path)
-        self.header = Header.from_attributes(self._file.attrs)
+        try:
+            with layout.name_damage(self.path, "the root attributes"):
+                self.header = Header.from_attributes(self._file.attrs)
+        except BaseException:
+            self._file.close()
+            raise
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> EmbeddingStore:
@@ -166,7 +172,8 @@ class EmbeddingStore:
     @property
     def columns(self) -> list[str]:
         """The names of the catalog's columns."""
-        return [layout.unescape_name(name) for name in self._file.get("catalog", {})]
+        with layout.name_damage(self.path, "catalog"):
+            return [layout.unescape_name(name) for name in self._file["catalog"]] if "catalog" in self._file else []
 
     def column(self, name: str) -> Array:
         """
@@ -207,7 +214,7 @@ class EmbeddingStore:
         number = max(space.layer for space in self.spaces) if layer == -1 else layer
         held = [space.pooling for space in self.spaces if space.layer == number]
         if pooling is None and held:
-            pooling = min(held, key=POOLINGS.index)
+            pooling = next((known for known in POOLINGS if known in held), held[0])
         wanted = Space(number, pooling or POOLINGS[0])
         for part in wanted.parts():
             if part not in self.spaces:
@@ -232,8 +239,21 @@ class EmbeddingStore:
         (n_rows, embed_dim) read-only array
             float16 or float32 as stored; failed rows are NaN.
         """
-        (part,) = self.space(layer, pooling).parts()
-        return self._map(part)
+        space = self.space(layer, pooling)
+        if len(space.parts()) > 1:
+            raise StoreError(f"{space.name} does not lie in {self.path} as one array: use read_vectors or table.")
+        return self._map(f"vectors/{space.name}")
+
+    def vector_blocks(self, space: Space) -> Vectors:
+        """The vectors of one space as they are stored, each block checked as it is read: what copies are made of."""
+        name = f"vectors/{space.name}"
+        mapped, sums = self._map(name), layout.read_checksums(self.path, self._file, name)
+
+        def read(start: int, stop: int) -> Array:
+            layout.check_block(self.path, name, start, mapped[start:stop], sums[start // layout.CHECKSUM_ROWS])
+            return mapped[start:stop]
+
+        return Vectors(mapped.shape[1], read)
 
     def read_vectors(self, space: Space, rows: Array | None = None) -> Array:
         """
@@ -251,23 +271,22 @@ class EmbeddingStore:
         (n_selected, embed_dim) float32 array
         """
         parts = self.space(space.layer, space.pooling).parts()
-        keep = np.ones(len(self), bool) if rows is None else np.asarray(rows, bool)
-        ends = np.cumsum([0, *keep])
-        maps = [self._map(part) for part in parts]
-        widths = np.cumsum([0, *(m.shape[1] for m in maps)])
+        keep = np.ones(len(self), bool) if rows is None else np.asarray(rows)
+        if keep.dtype != bool or keep.shape != (len(self),):
+            raise StoreError(f"rows of {self.path} are chosen by {len(self)} booleans, not {keep.shape} {keep.dtype}")
+        ends = np.concatenate([[0], np.cumsum(keep)])
+        sources = [self.vector_blocks(part) for part in parts]
+        widths = np.cumsum([0, *(source.embed_dim for source in sources)])
         out = np.empty((int(ends[-1]), int(widths[-1])), np.float32)
-        for part, mapped, left, right in zip(parts, maps, widths[:-1], widths[1:], strict=True):
-            name = f"vectors/{part.name}"
-            sums = layout.read_checksums(self.path, self._file, name)
-            for block, (start, stop) in enumerate(layout.block_ranges(len(self))):
-                values = mapped[start:stop]
-                layout.check_block(self.path, name, start, values, sums[block])
+        for source, left, right in zip(sources, widths[:-1], widths[1:], strict=True):
+            for start, stop in layout.block_ranges(len(self)):
+                values = source.read(start, stop)
                 whole = ends[stop] - ends[start] == stop - start
                 out[ends[start] : ends[stop], left:right] = values if whole else values[keep[start:stop]]
         return out
 
-    def _map(self, space: Space) -> Array:
-        dataset = self._file[f"vectors/{space.name}"]
+    def _map(self, name: str) -> Array:
+        dataset = self._file[name]
         offset = dataset.id.get_offset()
         if offset is None:  # an empty store, or a file written by another program in chunks
             return np.asarray(dataset[()])
@@ -322,8 +341,7 @@ class EmbeddingStore:
 
     def to_arrays(self) -> dict[str, Array]:
         """Every dataset but the vectors, by name."""
-        names = ["id_str", "survey", "ra", "dec", "image", "image_root", "image_sha256", "status"]
-        names += [f"catalog/{layout.escape_name(name)}" for name in self.columns]
+        names = [*layout.STORE_DATASETS, *(f"catalog/{layout.escape_name(name)}" for name in self.columns)]
         return {name: self.dataset(name) for name in names}
 
     def verify(self) -> list[str]:
@@ -335,7 +353,14 @@ class EmbeddingStore:
         list of str
             What is wrong; empty when nothing is.
         """
-        return [*self._verify_attributes(), *self._verify_datasets()]
+        problems: list[str] = []
+        try:
+            with layout.name_damage(self.path, "the structure of the file"):
+                for problem in chain(self._verify_attributes(), self._verify_datasets()):
+                    problems.append(problem)
+        except StoreError as error:
+            problems.append(str(error))
+        return problems
 
     def _verify_attributes(self) -> Iterator[str]:
         attributes = dict(self._file.attrs)
@@ -353,16 +378,23 @@ class EmbeddingStore:
         self._file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
         for name in (name for name in names if not name.startswith("checksums/")):
             try:
-                sums = layout.read_checksums(self.path, self._file, name)
+                yield from self._verify_dataset(name)
             except StoreError as error:
                 yield str(error)
-                continue
-            values = self._map(Space.parse(name.split("/")[1])) if name.startswith("vectors/") else self._file[name][()]
-            for block, (start, stop) in enumerate(layout.block_ranges(len(self))):
-                try:
-                    layout.check_block(self.path, name, start, values[start:stop], sums[block])
-                except StoreError as error:
-                    yield str(error)
         ids, counts = np.unique(self._file["id_str"][()], return_counts=True)
         if (counts > 1).any():
             yield f"{self.path}: ids appear twice: {', '.join(i.decode() for i in ids[counts > 1][:5])}"
+        if b"" in ids.tolist():
+            yield f"{self.path}: a row has no id"
+
+    def _verify_dataset(self, name: str) -> Iterator[str]:
+        sums = layout.read_checksums(self.path, self._file, name)
+        with layout.name_damage(self.path, name):
+            values = self._map(name) if name.startswith("vectors/") else self._file[name][()]
+        if name.startswith("catalog/") and len(values) != len(self):
+            yield f"{self.path}: {name} has {len(values)} rows, id_str has {len(self)}"
+        for block, (start, stop) in enumerate(layout.block_ranges(len(values))):
+            try:
+                layout.check_block(self.path, name, start, values[start:stop], sums[block])
+            except StoreError as error:
+                yield str(error)

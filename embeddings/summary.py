@@ -43,11 +43,14 @@ def summarise_store(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _summarise_parts(path: Path, parts: list[Path]) -> dict[str, Any]:
-    status: list[str] = []
+    status: dict[str, str] = {}
     for part in parts:
         with EmbeddingStore.open(part) as store:
-            status += store.status.tolist()
-            summary = _describe(store, status)
+            for id_str, state in zip(store.ids.tolist(), store.status.tolist(), strict=True):
+                if status.get(id_str) != "ok":  # parts may overlap: a row counts once, and a good one wins
+                    status[id_str] = state
+    with EmbeddingStore.open(parts[-1]) as store:
+        summary = _describe(store, list(status.values()))
     return {"store": str(path), "finished": False, "parts waiting": len(parts), **summary}
 
 

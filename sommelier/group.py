@@ -56,7 +56,8 @@ class Group(click.Group):
             return super().invoke(context)
         except Exception as error:
             errors = sys.modules.get("embeddings.errors")  # not loaded: it cannot be one, and --help stays fast
-            if errors is None or not isinstance(error, errors.SommelierError):
+            known = (OSError, errors.SommelierError) if errors else OSError
+            if not isinstance(error, known):
                 raise
             click.secho(f"Error: {error}", fg="red", err=True)
             context.exit(1)

@@ -105,7 +105,7 @@ def test_neighbours_are_sought_among_those_asked() -> None:
     y = np.array([NAN, 1, 9, NAN])
     query = X[:1] + np.array([[0.1, 0]])
     assert KNNHead(k_choices=(1,)).fit(X, y).predict(query).tolist() == [[1]]
-    # cosines 0.1 / sqrt(2 * 2.21) and -2.1 / sqrt(2 * 2.21), distances 1.38016 and 1.99943, weights 0.72455 and 0.50014:
+    # cosines 0.1 and -2.1 over sqrt(2 * 2.21), distances 1.38016 and 1.99943, weights 0.72455 and 0.50014:
     # (0.72455 * 1 + 0.50014 * 9) / (0.72455 + 0.50014)
     assert KNNHead(k_choices=(2,)).fit(X, y).predict(query)[0, 0] == pytest.approx(4.2671, abs=1e-4)
 
