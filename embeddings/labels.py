@@ -32,8 +32,8 @@ def read_labels(
     index = 0
     for question in questions:
         asked = np.ones(n_rows, bool)
-        if min_votes and question.total_column in columns:
-            asked = column(question.total_column) >= min_votes
+        if min_votes and question.kind == "fraction":
+            asked = _count_votes(question, columns, column, where) >= min_votes
         for target, name in zip(question.targets, question.target_columns, strict=True):
             if name not in columns:
                 raise StoreError(
@@ -45,3 +45,16 @@ def read_labels(
             index += 1
     votes[np.isnan(Y)] = np.nan
     return Y, votes
+
+
+def _count_votes(question: Question, columns: Sequence[str], column: Callable[[str], Array], where: str) -> Array:
+    """How many volunteers answered a question: its total, or the sum of its votes."""
+    if question.total_column in columns:
+        return column(question.total_column)
+    counts = [column(name) for name in question.vote_columns if name in columns]
+    if not counts:
+        raise StoreError(
+            f"{where} has no votes for {question.name!r} (no column {question.total_column!r}): "
+            "--min-votes cannot tell how many there were. Leave the question out with --targets."
+        )
+    return np.asarray(np.nansum(counts, axis=0))

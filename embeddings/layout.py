@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import h5py
 import numpy as np
@@ -158,7 +158,8 @@ def write_store(
             raise StoreError(f"{path}: {name} was given {len(values)} rows, id_str {n_rows}")
     with replace_file(path) as temporary, _Sink(temporary, "w+") as sink:
         with h5py.File(sink, "w", libver=("v110", "v110")) as file:
-            file.attrs.update(header.to_attributes())
+            for name, text in header.to_attributes().items():
+                _write_text(file, name, text)
             for name, values in arrays.items():
                 dtype = values.dtype.newbyteorder("<")
                 _write_dataset(file, name, n_rows, dtype, values.shape[1:], slice_rows(values))
@@ -167,9 +168,20 @@ def write_store(
             for space, source in vectors.items():
                 name = f"vectors/{space.name}"
                 dataset = _write_dataset(file, name, n_rows, dtype, (source.embed_dim,), source.read)
-                dataset.attrs["space_id"] = header.provenance.space_id(space)
+                _write_text(dataset, "space_id", header.provenance.space_id(space))
                 sink.raise_problem()
         sink.raise_problem()
+
+
+def _write_text(node: h5py.HLObject, name: str, text: str) -> None:
+    """An attribute of fixed length: it lies in a header that HDF5 itself checksums, not in an unprotected heap."""
+    data = text.encode()
+    node.attrs.create(name, np.bytes_(data), dtype=h5py.string_dtype("utf-8", len(data)))
+
+
+def read_text(node: h5py.HLObject) -> dict[str, str]:
+    """The attributes of a file or dataset as text."""
+    return {name: value.decode() if isinstance(value, bytes) else str(value) for name, value in node.attrs.items()}
 
 
 class _Sink(io.FileIO):
@@ -244,11 +256,9 @@ def replace_file(path: Path) -> Iterator[Path]:
         sync_path(temporary)
         os.replace(temporary, path)
         sync_path(path.parent)
-    except (OSError, RuntimeError) as error:  # h5py raises RuntimeError when a full disk meets a file that closes
-        cause = error.__context__ if isinstance(error.__context__, OSError) else error
-        number = getattr(cause, "errno", None)
+    except OSError as error:
         raise StoreError(
-            f"{path} could not be written: {os.strerror(number) if number else cause}. Nothing that was there is lost; "
+            f"{path} could not be written: {error.strerror or error}. Nothing that was there is lost; "
             "free some space or choose another place, and run the same command again."
         ) from error
     finally:
@@ -272,7 +282,7 @@ def open_file(path: Path) -> h5py.File:
     Returns
     -------
     h5py.File
-        Opened without file locks: finished files are replaced, never changed.
+        Without a lock where the file system has none: finished files are replaced, never changed.
 
     Raises
     ------
@@ -282,7 +292,7 @@ def open_file(path: Path) -> h5py.File:
     if not path.exists():
         raise StoreError(f"{path} does not exist. Make it with: sommelier extract CATALOG -o {path}")
     try:
-        file = h5py.File(path, "r", locking=False)
+        file = _open_unlocked(path)
     except OSError as error:
         raise StoreError(
             f"{path} cannot be opened as HDF5: it is cut short, damaged or something else ({error}). "
@@ -298,17 +308,28 @@ def open_file(path: Path) -> h5py.File:
     return file
 
 
+def _open_unlocked(path: Path) -> h5py.File:
+    """Open as h5py does by itself, so that both may be open in one process; without locks where that fails for them."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if "lock" not in str(error):
+            raise
+        return h5py.File(path, "r", locking=False)
+
+
 def _check_version(path: Path, file: h5py.File) -> None:
-    if file.attrs.get("format") != FORMAT:
+    attributes = read_text(file)
+    if attributes.get("format") != FORMAT:
         raise StoreError(f"{path} is an HDF5 file, but not a galaxy-sommelier store (no attribute format={FORMAT!r}).")
-    version = str(file.attrs.get("version", "none"))
+    version = attributes.get("version", "none")
     if version.split(".")[0] != str(VERSION[0]):
         raise StoreError(
             f"{path} has format version {version}; this galaxy-sommelier reads version {VERSION[0]}.x. "
             "Upgrade galaxy-sommelier, or extract again with this version."
         )
     missing = {"kind", "survey", "provenance", "cache_digest", "questions", "image_roots", "attributes_digest"}
-    missing -= set(file.attrs)
+    missing -= set(attributes)
     if missing:
         raise StoreError(f"{path}: the root attributes {sorted(missing)} are missing. Restore a copy.")
 
@@ -318,8 +339,9 @@ def _check_datasets(path: Path, file: h5py.File) -> None:
     if "id_str" not in file:
         raise StoreError(f"{path}: the dataset id_str is missing. Restore a copy, or extract again.")
     n_rows = file["id_str"].shape[0]
-    names = PART_DATASETS if file.attrs["kind"] == "part" else STORE_DATASETS
-    spaces = json.loads(cast(str, file.attrs["provenance"]))["layers"]
+    attributes = read_text(file)
+    names = PART_DATASETS if attributes["kind"] == "part" else STORE_DATASETS
+    spaces = json.loads(attributes["provenance"])["layers"]
     for name in (*names, *(f"vectors/{space}" for space in spaces)):
         if name not in file:
             raise StoreError(f"{path}: the dataset {name} is missing. Restore a copy, or extract again.")

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -193,7 +192,16 @@ def join_sources(
     }
     remove_leftovers(store)
     layout.write_store(store, header, arrays, vectors)
-    shutil.rmtree(parts_folder(store), ignore_errors=True)
+    _remove_joined(store, sources, set(layout.decode_strings(arrays["id_str"]).tolist()))
+
+
+def _remove_joined(store: Path, sources: Sequence[Source], joined: set[str]) -> None:
+    """Remove the parts whose rows the store now holds; those of another catalog wait for theirs."""
+    for source in sources:
+        if source.path != store and joined.issuperset(source.ids):
+            source.path.unlink(missing_ok=True)
+    with suppress(OSError):
+        parts_folder(store).rmdir()
 
 
 def take_picks(values: Sequence[Array | MappedRows], picks: Array) -> Array:

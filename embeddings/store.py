@@ -67,7 +67,7 @@ class EmbeddingStore:
         self._file = layout.open_file(self.path)
         try:
             with layout.name_damage(self.path, "the root attributes"):
-                self.header = Header.from_attributes(self._file.attrs)
+                self.header = Header.from_attributes(layout.read_text(self._file))
         except BaseException:
             self._file.close()
             raise
@@ -363,14 +363,14 @@ class EmbeddingStore:
         return problems
 
     def _verify_attributes(self) -> Iterator[str]:
-        attributes = dict(self._file.attrs)
+        attributes = layout.read_text(self._file)
         stated = attributes.pop("attributes_digest")
         if digest_json({name: str(value) for name, value in attributes.items()}) != stated:
             yield f"{self.path}: the root attributes changed after they were written (attributes_digest)"
         if self.provenance.cache_digest != attributes["cache_digest"]:
             yield f"{self.path}: cache_digest does not belong to the provenance"
         for space in self.spaces:
-            if self._file[f"vectors/{space.name}"].attrs.get("space_id") != self.provenance.space_id(space):
+            if layout.read_text(self._file[f"vectors/{space.name}"]).get("space_id") != self.provenance.space_id(space):
                 yield f"{self.path}: vectors/{space.name} has a space_id that does not belong to the provenance"
 
     def _verify_datasets(self) -> Iterator[str]:

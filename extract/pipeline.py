@@ -22,7 +22,7 @@ import pandas as pd
 
 from embeddings.errors import BusyError, SommelierError
 from embeddings.layout import Header, encode_column, encode_strings, escape_name
-from embeddings.parts import FileLock, Source, join_sources, list_parts
+from embeddings.parts import FileLock, Source, join_sources, list_parts, lock_path
 from embeddings.provenance import Provenance, require_same_cache
 from embeddings.store import EmbeddingStore
 from extract.backbone import resolve_spaces
@@ -259,7 +259,7 @@ class Extraction:
     def _locks(self) -> tuple[FileLock, FileLock]:
         """Shards share the store; a run without shards has it alone; no shard runs twice at once."""
         number, count = self.options.shard
-        base = self.output.with_name(f".{self.output.name}.lock")
+        base = lock_path(self.output)
         own = base.with_name(f".{self.output.name}.shard-{number}-of-{count}.lock")
         return FileLock(base, shared=count > 1), FileLock(own)
 
@@ -359,7 +359,7 @@ class Extraction:
 
     def _join(self) -> bool:
         """Write the finished store if every row is there; whoever finishes last does it."""
-        lock = FileLock(self.output.with_name(f".{self.output.name}.lock"))
+        lock = FileLock(lock_path(self.output))
         try:
             lock.acquire()
         except BusyError:

@@ -48,3 +48,11 @@ def test_no_questions_no_columns() -> None:
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(StoreError, match=r"the catalog has no column 'shap_round_fraction'.*'shape_round_fraction'"):
         read(Question("shap", ("round",)))
+
+
+def test_without_a_total_the_votes_are_added_up() -> None:
+    columns = {"q_a": np.array([3.0, 1, np.nan]), "q_b": np.array([2.0, 1, np.nan])}
+    columns |= {"q_a_fraction": np.array([0.6, 0.5, np.nan]), "q_b_fraction": np.array([0.4, 0.5, np.nan])}
+    question = Question("q", ("a", "b"))
+    Y, _ = read_labels([question], list(columns), columns.__getitem__, 3, 5, "the catalog")
+    np.testing.assert_array_equal(Y, [[np.float32(0.6), np.float32(0.4)], [NAN, NAN], [NAN, NAN]])  # 5, 2 and 0 votes

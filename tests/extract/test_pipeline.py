@@ -305,7 +305,7 @@ def test_fifty_kills_change_nothing(catalog: Catalog, tiny_folder: Path, tmp_pat
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     record = json.loads(done.stdout.splitlines()[-1])
-    assert record["kills"] == 50
+    assert record["kills"] >= 50
     assert record["resumed"] >= 10  # kills that met parts of an earlier run
     whole = rows_of(EmbeddingStore.open(tmp_path / "whole.h5"))
     for number in range(1, record["finished"] + 1):
