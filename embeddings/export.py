@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embeddings.errors import StoreError
-from embeddings.layout import block_ranges, replace_file
+from embeddings.files import refuse_overwrite, replace_file
+from embeddings.layout import block_ranges
 from embeddings.store import EmbeddingStore
 
 
@@ -37,8 +37,7 @@ def export_store(store: EmbeddingStore, to: str | os.PathLike[str], failed: bool
         [("id_str", pa.string()), ("status", pa.string())] + [(space.name, pa.list_(pa.float32())) for space in sources]
     )
     path = Path(to)
-    if path.exists() and path.samefile(store.path):
-        raise StoreError(f"{path} is the store itself: exporting onto it would lose it. Give --to another file.")
+    refuse_overwrite(path, store.path)
     with replace_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for start, stop in block_ranges(len(store)):
             keep = np.ones(stop - start, bool) if failed else ok[start:stop]
@@ -75,6 +74,7 @@ def write_predictions(to: str | os.PathLike[str], ids: np.ndarray, P: np.ndarray
     columns = {"id_str": pa.array(ids.tolist(), pa.string())}
     columns |= {target: pa.array(np.ascontiguousarray(P[:, index])) for index, target in enumerate(targets)}
     path = Path(to)
+    refuse_overwrite(path)
     with replace_file(path) as temporary:
         pq.write_table(pa.table(columns), temporary)
     return path

@@ -18,6 +18,7 @@ def read_labels(
     n_rows: int,
     min_votes: int,
     where: str,
+    whole: Iterable[Question] = (),
 ) -> tuple[Array, Array]:
     """
     Targets and vote counts from a store's or a catalog's columns.
@@ -27,13 +28,14 @@ def read_labels(
     Y, votes : (n_rows, n_targets) float32 arrays
     """
     questions = tuple(questions)
+    complete = {question.name: question for question in whole}  # votes count whichever answers were selected
     Y = np.full((n_rows, len(list_targets(questions))), np.nan, np.float32)
     votes = np.full_like(Y, np.nan)
     index = 0
     for question in questions:
         asked = np.ones(n_rows, bool)
         if min_votes and question.kind == "fraction":
-            asked = _count_votes(question, columns, column, where) >= min_votes
+            asked = _count_votes(complete.get(question.name, question), columns, column, where) >= min_votes
         for target, name in zip(question.targets, question.target_columns, strict=True):
             if name not in columns:
                 raise StoreError(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import xxhash
 
 from embeddings.errors import StoreError
+from embeddings.files import replace_file
 from embeddings.provenance import Provenance, Space, digest_json
 from embeddings.questions import Question
 
@@ -239,42 +239,6 @@ def _write_dataset(
     return dataset
 
 
-@contextmanager
-def replace_file(path: Path) -> Iterator[Path]:
-    """
-    Give a temporary path beside `path`; on a clean exit flush it to disk and rename it to `path`.
-
-    Raises
-    ------
-    StoreError
-        When the disk is full or the folder cannot be written; what was there stays.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        sync_path(temporary)
-        os.replace(temporary, path)
-        sync_path(path.parent)
-    except OSError as error:
-        raise StoreError(
-            f"{path} could not be written: {error.strerror or error}. Nothing that was there is lost; "
-            "free some space or choose another place, and run the same command again."
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def sync_path(path: Path) -> None:
-    """Flush a file or a folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def open_file(path: Path) -> h5py.File:
     """
     Open a store or part for reading and check that it is whole and of a version that we read.
@@ -289,13 +253,12 @@ def open_file(path: Path) -> h5py.File:
     StoreError
         When the file is missing, cut short, not a store, or of a newer format.
     """
-    if not path.exists():
-        raise StoreError(f"{path} does not exist. Make it with: sommelier extract CATALOG -o {path}")
+    _check_kind(path)
     try:
         file = _open_unlocked(path)
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be opened as HDF5: it is cut short, damaged or something else ({error}). "
+            f"{path} cannot be opened as HDF5: it is cut short or damaged ({error}). "
             "Restore a copy, or remove it and run the extract that made it again."
         ) from error
     try:
@@ -306,6 +269,24 @@ def open_file(path: Path) -> h5py.File:
         file.close()
         raise
     return file
+
+
+def _check_kind(path: Path) -> None:
+    """Tell what is no store from a store that is damaged: only of the latter we say that it may go."""
+    if path.with_name(f"{path.name}.parts").is_dir() and not path.exists():
+        raise StoreError(f"{path} is not finished. Run the extract that began it again, or see: sommelier info {path}")
+    if not path.exists():
+        raise StoreError(f"{path} does not exist. Make it with: sommelier extract CATALOG -o {path}")
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder, not a store. Give the HDF5 file that sommelier extract made.")
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start[:4] == b"PAR1":
+        raise StoreError(
+            f"{path} is a Parquet table, not a store. Make one with: sommelier extract CATALOG -o STORE.h5"
+        )
+    if start and not start.startswith(b"\x89HDF"[: len(start)]):
+        raise StoreError(f"{path} is not an HDF5 file, so not a store. Give the file that sommelier extract made.")
 
 
 def _open_unlocked(path: Path) -> h5py.File:

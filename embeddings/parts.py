@@ -93,9 +93,9 @@ def lock_path(store: Path) -> Path:
 
 
 def remove_leftovers(store: Path) -> None:
-    """Remove what killed runs were writing in place of the store; only its exclusive lock makes that safe."""
-    pattern = re.compile(rf"\.{re.escape(store.name)}\.\d+\.tmp")
-    for path in store.parent.iterdir():
+    """Remove what killed runs were writing, the store or a part; only its exclusive lock makes that safe."""
+    pattern = re.compile(rf"\.({re.escape(store.name)}|part-[0-9a-f]{{16}}\.h5)\.\d+\.tmp")
+    for path in (*store.parent.iterdir(), *parts_folder(store).glob(".part-*")):
         if pattern.fullmatch(path.name):
             with suppress(OSError):
                 path.unlink()
@@ -301,9 +301,20 @@ class FileLock:
     @staticmethod
     def _owner(file: IO[str]) -> str:
         file.seek(0)
-        lines = file.read().splitlines()
-        try:
-            owner = json.loads(lines[-1])
-            return f"process {owner['pid']} on {owner['host']}"
-        except (IndexError, ValueError, KeyError, TypeError):
-            return "another process"
+        for line in reversed(file.read().splitlines()):
+            with suppress(ValueError, KeyError, TypeError):
+                owner = json.loads(line)
+                if owner["host"] != socket.gethostname() or _is_alive(owner["pid"]):
+                    return f"process {owner['pid']} on {owner['host']}"
+        return "another process"
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process of this machine still runs; of several that shared a lock, some may have left."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

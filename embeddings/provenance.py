@@ -41,6 +41,12 @@ def digest_json(record: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def digest_space(model: dict[str, Any], space: Space) -> str:
+    """The space id of a layer and pooling; of a concatenation, the digest of the list of its parts' ids."""
+    ids = [digest_json({"model": model, "layer": part.layer, "pooling": part.pooling}) for part in space.parts()]
+    return ids[0] if len(ids) == 1 else digest_json(ids)
+
+
 @dataclass(frozen=True)
 class Provenance:
     """
@@ -79,7 +85,7 @@ class Provenance:
 
     def space_id(self, space: Space) -> str:
         """The digest that heads and indexes must share: model, layer and pooling, as 64 hex digits."""
-        return digest_json({"model": self.model, "layer": space.layer, "pooling": space.pooling})
+        return digest_space(self.model, space)
 
     def to_dict(self) -> dict[str, Any]:
         """The provenance as JSON can hold it."""

@@ -226,9 +226,7 @@ class EmbeddingStore:
 
     def space_id(self, space: Space) -> str:
         """The digest of model, layer and pooling: equal ids may be compared."""
-        if len(space.parts()) == 1:
-            return self.provenance.space_id(space)
-        return digest_json([self.provenance.space_id(part) for part in space.parts()])
+        return self.provenance.space_id(space)
 
     def vectors(self, layer: int = -1, pooling: str | None = None) -> Array:
         """
@@ -335,7 +333,7 @@ class EmbeddingStore:
         Y, votes : (n_rows, n_targets) float32 arrays
             NaN where not asked, where the release has none, or below `min_votes`.
         """
-        return read_labels(questions, self.columns, self.column, len(self), min_votes, str(self.path))
+        return read_labels(questions, self.columns, self.column, len(self), min_votes, str(self.path), self.questions)
 
     # whole files
 

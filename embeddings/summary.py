@@ -38,7 +38,7 @@ def summarise_store(path: str | os.PathLike[str]) -> dict[str, Any]:
     with EmbeddingStore.open(path) as store:
         summary = _describe(store, store.status.tolist())
         columns = {"columns": store.columns, "questions": [question.to_dict() for question in store.questions]}
-        waiting = {"parts waiting": len(parts)} if parts else {}
+        waiting = {"parts_waiting": len(parts)} if parts else {}
         return {"store": str(path), "finished": not parts, **summary, **columns, **waiting}
 
 
@@ -51,7 +51,7 @@ def _summarise_parts(path: Path, parts: list[Path]) -> dict[str, Any]:
                     status[id_str] = state
     with EmbeddingStore.open(parts[-1]) as store:
         summary = _describe(store, list(status.values()))
-    return {"store": str(path), "finished": False, "parts waiting": len(parts), **summary}
+    return {"store": str(path), "finished": False, "parts_waiting": len(parts), **summary}
 
 
 def _describe(store: EmbeddingStore, status: list[str]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _describe(store: EmbeddingStore, status: list[str]) -> dict[str, Any]:
         **({"reasons": dict(reasons.most_common(MAX_REASONS))} if failed else {}),
         "survey": store.survey,
         "vectors": {name: f"{width} x {provenance['storage']}" for name, width in widths.items()},
-        "space ids": {space.name: store.space_id(space) for space in store.spaces},
-        "cache digest": store.provenance.cache_digest,
+        "space_ids": {space.name: store.space_id(space) for space in store.spaces},
+        "cache_digest": store.provenance.cache_digest,
         "provenance": {key: provenance[key] for key in ("model", "images", "precision", "storage", "run")},
     }

@@ -59,7 +59,10 @@ class TransformersBackbone:
         self.model = model.to(device=self.device, dtype=torch.float32).eval().requires_grad_(False)
         self._blocks = _find_blocks(model, self.depth, name)
         self._norm = _find_final_norm(model, name)
-        self._cls_shortcut = config.model_type in ("dinov2", "dinov2_with_registers")
+        self._n_prefix = 1 + int(getattr(config, "num_register_tokens", 0))
+        self._cls_shortcut = config.model_type in ("dinov2", "dinov2_with_registers") and all(
+            hasattr(self._blocks[-1].attention, part) for part in ("q_proj", "k_proj", "v_proj", "o_proj", "scaling")
+        )
         accepts = inspect.signature(model.forward).parameters
         self._options = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in accepts else {}
 
@@ -124,6 +127,12 @@ class TransformersBackbone:
 
     def _pool(self, tokens: torch.Tensor, pooling: str, n_patches: int) -> torch.Tensor:
         """Norm, then CLS (the first token) or the mean of the patches (the last ones)."""
+        # the shortcut gives CLS alone
+        if tokens.shape[1] not in (1, n_patches, n_patches + self._n_prefix):
+            raise BackboneError(
+                f"{self.name} gives {tokens.shape[1]} tokens for {n_patches} patches: not a plain vision transformer "
+                "(CLS, registers, patches). Use one such as facebook/dinov2-base."
+            )
         if pooling == "patch-mean":
             return self._norm(tokens[:, -n_patches:]).float().mean(dim=1)
         if tokens.shape[1] == n_patches:

@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embeddings.errors import CatalogError
+from embeddings.files import refuse_overwrite, replace_file
 from embeddings.labels import read_labels
-from embeddings.layout import replace_file
 from embeddings.questions import Question, merge_questions
+from embeddings.relabel import take_rows
+from embeddings.store import EmbeddingStore
 from extract.images import SUFFIXES
 from extract.labels import label_columns
 from extract.tables import read_ids, read_positions, read_table, require_column
@@ -80,7 +82,8 @@ class Catalog:
         return [path for path in paths if not os.path.isfile(path)]
 
     def write(self, path: str | os.PathLike[str]) -> Path:
-        """Write as Parquet, in place at once."""
+        """Write as Parquet, in place at once; nothing but Parquet is replaced."""
+        refuse_overwrite(Path(path))
         metadata = {
             "format": FORMAT,
             "version": VERSION,
@@ -182,12 +185,12 @@ def catalog_from_table(
         }
     )
     questions, columns = _make_labels(table, labels, file)
-    used = {id_column, image_column, ra_column, dec_column, *columns}
+    used = {id_column, image_column, ra_column, dec_column, *(columns.keys() & set(labels))}
     if not ra_column and {"ra", "dec"} <= {name.lower() for name in table.columns}:
         used |= {name for name in table.columns if name.lower() in ("ra", "dec")}
     for name in (name for name in table.columns if name not in used):
         free = name
-        while free in CORE or (free != name and free in table.columns):
+        while free in CORE or free in columns or (free != name and free in table.columns):
             free += "_original"
         columns[free] = table[name]
     frame = pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1)
@@ -262,10 +265,44 @@ def concatenate_catalogs(catalogs: Sequence[Catalog]) -> tuple[Catalog, list[str
     """
     roots = list(dict.fromkeys(catalog.image_root for catalog in catalogs))
     root_index = np.concatenate([np.full(len(c), roots.index(c.image_root), np.uint16) for c in catalogs])
-    frame = pd.concat([catalog.frame for catalog in catalogs], ignore_index=True)
+    frame = _concatenate_frames([catalog.frame for catalog in catalogs])
     read_ids(frame["id_str"], Path("the catalogs together"))
     questions = merge_questions(*(catalog.questions for catalog in catalogs))
     return Catalog(frame, questions), roots, root_index
+
+
+def frame_of(store: EmbeddingStore) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
+    """A store's catalog, and the image root of each row."""
+    core = {"id_str": store.ids, "survey": store.survey, "ra": store.ra, "dec": store.dec, "image": store.images}
+    columns = {name: store.column(name) for name in store.columns}
+    frame = pd.DataFrame(core | columns)
+    text = [name for name in frame.columns if frame[name].dtype.kind not in "biuf"]
+    return frame.astype(dict.fromkeys(text, object)), store.image_roots
+
+
+def add_columns(catalog: Catalog, store: EmbeddingStore) -> Catalog:
+    """The catalog with the columns and questions that only the store has; where both have one, the catalog's stays."""
+    place = {id_str: row for row, id_str in enumerate(store.ids.tolist())}
+    rows = np.array([place.get(id_str, -1) for id_str in catalog.ids.tolist()], dtype=np.int64)
+    own = {question.name for question in catalog.questions}
+    others = [question for question in store.questions if question.name not in own]
+    names = [name for name in store.columns if name not in catalog.frame.columns]
+    columns = {name: take_rows(store.column(name), rows) for name in names}
+    frame = pd.concat([catalog.frame, pd.DataFrame(columns, index=catalog.frame.index)], axis=1)
+    return Catalog(frame, (*catalog.questions, *others), catalog.image_root)
+
+
+def _concatenate_frames(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One frame after another; integers stay integers where a frame lacks the column."""
+    exact = {"i": "Int64", "u": "UInt64", "b": "boolean"}
+    names = set().union(*(frame.columns for frame in frames))
+    gaps = {name for name in names if not all(name in frame.columns for frame in frames)}
+    nullable = [
+        frame.astype({name: exact[frame[name].dtype.kind] for name in gaps & set(frame.columns)
+                      if getattr(frame[name].dtype, "kind", "O") in exact})
+        for frame in frames
+    ]  # fmt: skip
+    return pd.concat(nullable, ignore_index=True)
 
 
 def _require_images(catalog: Catalog) -> None:
@@ -306,6 +343,9 @@ def split_surveys(catalogs: Sequence[Catalog], output: str) -> list[tuple[Path, 
     if "{survey}" not in output:
         return [(Path(output), list(catalogs))]
     surveys = dict.fromkeys(survey for catalog in catalogs for survey in catalog.surveys)
+    for survey in surveys:
+        if survey != Path(survey).name:
+            raise CatalogError(f"the survey {survey!r} cannot be part of a file name: it holds a folder.")
     return [
         (Path(output.replace("{survey}", survey)), [c.of_survey(survey) for c in catalogs if survey in c.surveys])
         for survey in surveys

@@ -12,7 +12,7 @@ import numpy as np
 
 from embeddings.errors import StoreError
 from embeddings.store import EmbeddingStore
-from extract.devices import choose_device
+from extract.devices import choose_device, count_cpus
 from extract.pipeline import Extraction
 from extract.preprocessing import Recipe
 from extract.weights import BackboneSource, find_backbone
@@ -105,7 +105,7 @@ def _repeat_job(store: EmbeddingStore, backbone: str | None, device: str) -> Job
     recipe = Recipe(resize["recipe"], resize["size"], tuple(normalisation["mean"]), tuple(normalisation["std"]))
     batch_size = int(run["batch_size"])
     chosen = choose_device(device)
-    return Job(Path(os.devnull), store.survey, provenance, source, recipe, chosen, batch_size, os.cpu_count() or 1)
+    return Job(Path(os.devnull), store.survey, provenance, source, recipe, chosen, batch_size, count_cpus())
 
 
 def _find_recorded(run: dict[str, Any], path: Path) -> BackboneSource:

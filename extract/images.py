@@ -17,6 +17,7 @@ from embeddings.errors import SommelierError
 Array = np.ndarray[Any, Any]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
+MAX_ASPECT = 32  # long side over short: `hf` keeps it, and a strip of millions of pixels would fill the memory
 MIN_SIDE = 8  # pixels: less is a placeholder, not a galaxy
 NO_FILE = bytes(32)
 
@@ -92,6 +93,8 @@ def decode_image(data: bytes, name: str = "") -> Array:
         image = _decode_pillow(data, name)
     if min(image.shape[:2]) < MIN_SIDE:
         raise ImageError(f"{image.shape[1]} x {image.shape[0]} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed")
+    if max(image.shape[:2]) > MAX_ASPECT * min(image.shape[:2]):
+        raise ImageError(f"{image.shape[1]} x {image.shape[0]} pixels: a strip, not a cut-out")
     return image
 
 
@@ -110,7 +113,7 @@ def _decode_jpeg(data: bytes) -> Array | None:
 def _decode_pillow(data: bytes, name: str) -> Array:
     kind = os.path.splitext(name)[1] or "file"
     if data[:6] == b"SIMPLE":  # Pillow would show its integers as they are
-        raise ImageError(f"{kind} is FITS, which needs a stretch")
+        raise ImageError(f"{kind} is FITS, which is not read yet: make a JPEG or PNG of it")
     try:
         with Image.open(io.BytesIO(data)) as image:
             _check_pixels(*image.size)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from embeddings.errors import BusyError, SommelierError
-from embeddings.layout import Header, encode_column, encode_strings, escape_name
+from embeddings.layout import OK, Header, encode_column, encode_strings, escape_name
 from embeddings.parts import FileLock, Source, join_sources, list_parts, lock_path
 from embeddings.provenance import Provenance, require_same_cache
 from embeddings.store import EmbeddingStore
 from extract.backbone import resolve_spaces
-from extract.catalog import Catalog, concatenate_catalogs
+from extract.catalog import Catalog, add_columns, concatenate_catalogs, frame_of
 from extract.devices import (
     choose_batch_size,
     choose_device,
@@ -35,11 +32,11 @@ from extract.devices import (
     count_cpus,
     describe_device,
 )
-from extract.images import DECODING, hash_image
+from extract.images import DECODING, NO_FILE, hash_image
 from extract.plan import cut_batches, match_rows, parse_share, take_shard
 from extract.preprocessing import Recipe
 from extract.weights import find_backbone
-from extract.worker import Counters, Embedder, Job, Part, embed_part, group_batches, start_worker
+from extract.worker import Counters, Embedder, Job, Part, embed_part, group_batches, start_worker, stop_on_signals
 
 Array = np.ndarray[Any, Any]
 PART_ROWS = {"cpu": 256, "cuda": 2048, "mps": 1024}  # what a kill may cost: seconds on each device
@@ -126,8 +123,14 @@ class Extraction:
         self.backbone.check_size(options.size)
         self.recipe = Recipe(options.recipe, options.size)
         self.batch_size = choose_batch_size(options.batch_size, self.device)
+        parse_share(options.max_failures, 1)
+        if options.retry_failed and options.shard[1] > 1:
+            raise SommelierError(
+                "--retry-failed does not go with --shard: which rows failed is known when all are joined."
+            )
         self.provenance = self._describe()
         self._read_catalogs([catalogs] if isinstance(catalogs, Catalog) else list(catalogs))
+        self._merge_with_store()
 
     # the plan
 
@@ -156,7 +159,7 @@ class Extraction:
         )
 
     def _read_catalogs(self, catalogs: list[Catalog]) -> None:
-        """Put the catalogs together with the rows of a finished store that they do not name."""
+        """Check that the catalogs are of one survey."""
         if self.options.image_root is not None:
             root = str(Path(self.options.image_root).resolve())
             catalogs = [replace(catalog, image_root=root) for catalog in catalogs]
@@ -167,30 +170,37 @@ class Extraction:
                 "Write to 'DIR/{survey}.h5' to get one store each."
             )
         self.survey = surveys[0]
-        self.catalog, self.roots, self.root_index = concatenate_catalogs(catalogs)
-        self.wanted = len(self.catalog)
-        self.kept = 0
+        self._given = catalogs
+        self.wanted = sum(map(len, catalogs))
+
+    def _merge_with_store(self) -> None:
+        """
+        Put the catalogs together with what the store has beside them: rows that they do not name, other columns.
+
+        Extraction adds; only `relabel` takes labels away. To be called again under the lock: the store may have grown.
+        """
+        self.kept, given = 0, self._given
         if self.output.exists():
             with EmbeddingStore.open(self.output) as store:
                 require_same_cache(self.provenance, store.provenance, str(self.output))
                 if store.survey != self.survey:
                     raise SommelierError(
-                        f"{self.output} holds {store.survey}, the catalog {self.survey}. Write to another file."
+                        f"{self.output} holds the survey {store.survey!r}, the catalog is of {self.survey!r}. "
+                        f"If they are one, make the catalog with --survey {store.survey}, else write to another file."
                     )
-                self._keep_rows(store, catalogs)
+                given = [*self._keep_rows(store), *(add_columns(catalog, store) for catalog in given)]
+        self.catalog, self.roots, self.root_index = concatenate_catalogs(given)
 
-    def _keep_rows(self, store: EmbeddingStore, catalogs: list[Catalog]) -> None:
-        named = set(self.catalog.ids.tolist())
-        frame, roots = _frame_of(store)
+    def _keep_rows(self, store: EmbeddingStore) -> list[Catalog]:
+        """The store's rows that the catalogs do not name, one catalog an image root."""
+        named = {id_str for catalog in self._given for id_str in catalog.ids.tolist()}
+        frame, roots = frame_of(store)
         keep = np.array([id_str not in named for id_str in frame["id_str"]], bool)
-        if not keep.any():
-            return
-        old = [
+        self.kept = int(keep.sum())
+        return [
             Catalog(frame[keep & (roots == root)].reset_index(drop=True), store.questions, root)
             for root in dict.fromkeys(roots[keep].tolist())
         ]
-        self.kept = int(keep.sum())
-        self.catalog, self.roots, self.root_index = concatenate_catalogs([*old, *catalogs])
 
     @property
     def paths(self) -> list[str]:
@@ -209,10 +219,13 @@ class Extraction:
         ids, paths = self.catalog.ids[self.kept :].tolist(), self.paths[self.kept :]
         pairs = [(id_str, path) for id_str, path in zip(ids, paths, strict=True) if id_str in known]
         with ThreadPoolExecutor(count_cpus()) as pool:
-            return dict(zip((p[0] for p in pairs), pool.map(hash_image, (p[1] for p in pairs)), strict=True))
+            hashes = dict(zip((p[0] for p in pairs), pool.map(hash_image, (p[1] for p in pairs)), strict=True))
+        # an image that cannot be read now says nothing about the row that it once gave: the row stays
+        return {id_str: digest for id_str, digest in hashes.items() if digest != NO_FILE}
 
     def plan_batches(self) -> list[Array]:
         """The batches of this shard that are not there yet, as rows of the catalog."""
+        self._merge_with_store()
         sources, retry = self._open_sources(), self.options.retry_failed
         self.hashes = self._hash_known(sources)
         ids = self.catalog.ids.tolist()
@@ -251,10 +264,18 @@ class Extraction:
             with main:
                 batches = self.plan_batches()
                 counters = self._embed(batches, report) if batches else None
-            joined = self._join()
-        if counters is not None and counters.stopped and not joined:
+                joined = not main.shared and self._join()
+            if main.shared:
+                joined = self._join_if_last()
+        if joined:
+            return EmbeddingStore.open(self.output)
+        if counters is not None and counters.stopped:
             raise KeyboardInterrupt
-        return EmbeddingStore.open(self.output) if joined else None
+        if not main.shared:
+            raise SommelierError(
+                f"images changed while they were embedded into {self.output}; run the same command again."
+            )
+        return None
 
     def _locks(self) -> tuple[FileLock, FileLock]:
         """Shards share the store; a run without shards has it alone; no shard runs twice at once."""
@@ -273,9 +294,9 @@ class Extraction:
         parts = (Part(ids[group].tolist(), [paths[row] for row in group]) for group in group_batches(batches, per_part))
         context = get_context("spawn")
         counters = Counters(context)
-        limit = parse_share(self.options.max_failures, self.wanted)
+        limit = parse_share(self.options.max_failures, self.wanted) / self.options.shard[1]
         watch = partial(self._watch, counters, report, rows, limit)
-        with _stop_on_signals(counters):
+        with stop_on_signals(counters):
             if workers == 1:
                 self._embed_here(job, parts, counters, watch)
             else:
@@ -336,11 +357,14 @@ class Extraction:
         report(counters.done, counters.failed, total)
         if counters.failed > limit:
             counters.stop()
-            raise SommelierError(
-                f"{counters.failed} of {counters.done} images failed so far, more than --max-failures "
-                f"({self.options.max_failures}) allows; stopped. What is done is kept: the reasons are in "
-                f"'sommelier info {self.output}'. Mend the images or --images and run again, or raise --max-failures."
-            )
+            raise SommelierError(self._explain_failures(counters.failed, counters.done))
+
+    def _explain_failures(self, failed: int, done: int) -> str:
+        return (
+            f"{failed} of {done} images failed so far, more than --max-failures ({self.options.max_failures}) allows; "
+            f"stopped. What is done is kept: the reasons are in 'sommelier info {self.output}'. Mend the images or "
+            "--images and run again, or raise --max-failures."
+        )
 
     def choose_workers(self, rows: int) -> tuple[int, int]:
         """Processes, and threads in each."""
@@ -357,30 +381,38 @@ class Extraction:
 
     # the join
 
-    def _join(self) -> bool:
-        """Write the finished store if every row is there; whoever finishes last does it."""
-        lock = FileLock(lock_path(self.output))
+    def _join_if_last(self) -> bool:
+        """Join unless another shard is still at work: that one will."""
         try:
-            lock.acquire()
+            with FileLock(lock_path(self.output)):
+                return self._join()
         except BusyError:
-            return False  # another shard is at work and will join
-        try:
-            sources = self._open_sources()
-            picks = self._match(self.catalog.ids.tolist(), sources, False)
-            if (picks[:, 0] < 0).any():
-                return False
-            arrays = self._to_arrays()
-            if not self._is_current(arrays, sources):
-                header = Header(self.survey, self.provenance, self.catalog.questions, tuple(self.roots))
-                join_sources(self.output, header, arrays, sources, picks, self.backbone.embed_dim)
-            return True
-        finally:
-            lock.release()
-
-    def _is_current(self, arrays: dict[str, Array], sources: Sequence[Source]) -> bool:
-        """Whether the store on disk already says all this."""
-        if [source.path for source in sources] != [self.output]:
             return False
+
+    def _join(self) -> bool:
+        """Write the finished store if every row is there; to be called under the exclusive lock."""
+        self._merge_with_store()
+        sources = self._open_sources()
+        picks = self._match(self.catalog.ids.tolist(), sources, False)
+        if (picks[:, 0] < 0).any():
+            return False
+        arrays = self._to_arrays()
+        if all(sources[index].path == self.output for index in np.unique(picks[:, 0])) and self._is_current(arrays):
+            return True
+        self._check_failures(sources, picks)
+        header = Header(self.survey, self.provenance, self.catalog.questions, tuple(self.roots))
+        join_sources(self.output, header, arrays, sources, picks, self.backbone.embed_dim)
+        return True
+
+    def _check_failures(self, sources: Sequence[Source], picks: Array) -> None:
+        """A rerun must not wave through what stopped the run before it."""
+        fresh = [(sources[number], row) for number, row in picks.tolist() if sources[number].path != self.output]
+        failed = sum(source.status[row] != OK for source, row in fresh)
+        if failed > parse_share(self.options.max_failures, self.wanted):
+            raise SommelierError(self._explain_failures(failed, len(fresh)))
+
+    def _is_current(self, arrays: dict[str, Array]) -> bool:
+        """Whether the store on disk already says all this."""
         with EmbeddingStore.open(self.output) as store:
             held = store.to_arrays()
             same = store.questions == self.catalog.questions and store.header.image_roots == tuple(self.roots)
@@ -403,32 +435,3 @@ class Extraction:
         }
         columns = self.catalog.columns
         return arrays | {f"catalog/{escape_name(name)}": encode_column(values) for name, values in columns.items()}
-
-
-def _frame_of(store: EmbeddingStore) -> tuple[pd.DataFrame, Array]:
-    """A store's catalog, and the image root of each row."""
-    core = {"id_str": store.ids, "survey": store.survey, "ra": store.ra, "dec": store.dec, "image": store.images}
-    columns = {name: store.column(name) for name in store.columns}
-    frame = pd.DataFrame(core | columns)
-    text = [name for name in frame.columns if frame[name].dtype.kind not in "biuf"]
-    return frame.astype(dict.fromkeys(text, object)), store.image_roots
-
-
-@contextmanager
-def _stop_on_signals(counters: Counters) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM finishes the batches in hand; the second ends the process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: Any) -> None:
-        counters.stop()
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    before: dict[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

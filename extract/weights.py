@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from embeddings.errors import BackboneError, did_you_mean
+from embeddings.files import hash_file
 from extract.backbone import TransformersBackbone
 
 TINY = "tiny"
@@ -214,8 +215,7 @@ def _hash_weights(folder: Path) -> str:
             raise BackboneError(
                 f"{folder} has no {name} (it holds {others}). Pickled weights are not read: save as safetensors."
             )
-        with open(file, "rb") as stream:
-            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+        digests.append(hash_file(file))
     if len(digests) == 1:
         return digests[0]
     lines = "".join(f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True))

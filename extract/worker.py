@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from pathlib import Path
@@ -255,23 +256,26 @@ def _check_range(vectors: list[Array], storage: str) -> str:
 
 # a worker process: one embedder, told about by the initializer, used by every task
 
+_job: Job | None = None
 _embedder: Embedder | None = None
 _counters: Counters | None = None
 
 
 def start_worker(job: Job, counters: Counters, parent: int) -> None:
-    """Load the backbone; leave signals to the parent, and leave when it is gone."""
-    global _embedder, _counters
+    """Leave signals to the parent, and leave when it is gone."""
+    global _job, _counters
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-    _embedder, _counters = Embedder(job), counters
+    _job, _counters = job, counters
 
 
 def embed_part(part: Part) -> None:
     """Embed one part in a worker process."""
-    assert _embedder is not None, "start_worker was not called"
+    global _embedder
+    assert _job is not None, "start_worker was not called"
     assert _counters is not None
+    _embedder = _embedder or Embedder(_job)  # loaded here, and not at the start: its errors reach the parent from here
     if not _counters.stopped:
         _embedder.embed_parts([part], _counters)
 
@@ -287,3 +291,23 @@ def group_batches(batches: Sequence[Array], per_part: int) -> Iterator[Array]:
     iterator = iter(batches)
     while group := list(itertools.islice(iterator, per_part)):
         yield np.concatenate(group)
+
+
+@contextmanager
+def stop_on_signals(counters: Counters) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM finishes the batches in hand; the second ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        counters.stop()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    before: dict[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

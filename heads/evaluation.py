@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from embeddings.errors import HeadError
 from embeddings.labels import read_labels
-from embeddings.provenance import Space, require_same_model
+from embeddings.provenance import Space, list_differences, require_same_model
 from embeddings.questions import Question, list_targets, merge_questions, select_questions
 from embeddings.store import EmbeddingStore
 from heads.base import Array, Head
@@ -74,16 +74,9 @@ def gather_training_set(
         When there is nothing to predict or nothing to learn from.
     """
     first = stores[0]
+    _require_one_model(stores)
     for store in stores[1:]:
-        require_same_model(
-            first.provenance.model, store.provenance.model, f"{first.path} (here) and {store.path} (there)"
-        )
-        if store.provenance.precision != first.provenance.precision:
-            warnings.warn(
-                f"{store.path} was computed in {store.provenance.precision}, {first.path} in "
-                f"{first.provenance.precision}: the same space, but rounded differently",
-                stacklevel=2,
-            )
+        _warn_of_differences(first, store)
     asked = labels.questions if labels else merge_questions(*(store.questions for store in stores))
     questions = select_questions(asked, targets)
     if not questions:
@@ -98,8 +91,26 @@ def gather_training_set(
     Y = np.concatenate([Y[k] for (_, Y, _), k in zip(rows, kept, strict=True)])
     votes = np.concatenate([votes[k] for (_, _, votes), k in zip(rows, kept, strict=True)])
     if not len(ids):
-        raise HeadError(f"no galaxy of {', '.join(str(s.path) for s in stores)} has both a vector and a label.")
+        cut = f" with at least {min_votes} votes (--min-votes)" if min_votes else ""
+        raise HeadError(f"no galaxy of {', '.join(str(s.path) for s in stores)} has both a vector and a label{cut}.")
     return TrainingSet(tuple(stores), kept, ids, Y, votes, group_galaxies(ids, ra, dec, images), questions)
+
+
+def _require_one_model(stores: Sequence[EmbeddingStore]) -> None:
+    """Raise `ProvenanceMismatch` unless one model made all stores."""
+    for store in stores[1:]:
+        what = f"{stores[0].path} (here) and {store.path} (there)"
+        require_same_model(stores[0].provenance.model, store.provenance.model, what)
+
+
+def _warn_of_differences(first: EmbeddingStore, other: EmbeddingStore) -> None:
+    """Say what may differ between stores that are used together, and does."""
+    here, there = (
+        {"precision": store.provenance.precision, "images": store.provenance.images} for store in (first, other)
+    )
+    changes = "; ".join(list_differences(here, there))
+    if changes:
+        warnings.warn(f"{first.path} (here) and {other.path} (there) were made differently: {changes}", stacklevel=3)
 
 
 def _read_rows(
@@ -120,7 +131,13 @@ def _read_rows(
             position += width
         return store.ok, Y, votes
     Y, votes = read_labels(
-        questions, list(labels.columns), labels.columns.__getitem__, len(labels.ids), min_votes, "the catalog"
+        questions,
+        list(labels.columns),
+        labels.columns.__getitem__,
+        len(labels.ids),
+        min_votes,
+        "the catalog",
+        labels.questions,
     )
     place = {id_str: row for row, id_str in enumerate(labels.ids.tolist())}
     rows = np.array([place.get(id_str, -1) for id_str in store.ids.tolist()])
@@ -247,6 +264,7 @@ def list_candidates(stores: Sequence[EmbeddingStore]) -> list[Space]:
     HeadError
         When they have none in common.
     """
+    _require_one_model(stores)
     shared = set(stores[0].spaces).intersection(*(store.spaces for store in stores[1:]))
     if not shared:
         raise HeadError(

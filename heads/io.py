@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from embeddings.errors import HeadError, SommelierError, did_you_mean
-from embeddings.layout import decode_strings, encode_strings, sync_path
-from embeddings.provenance import Space, digest_json, require_same_model
+from embeddings.files import hash_file, sync_path
+from embeddings.layout import decode_strings, encode_strings
+from embeddings.provenance import Space, digest_space, require_same_model
 from embeddings.questions import Question, list_targets
 from embeddings.store import EmbeddingStore
 from heads.base import Array, Head
@@ -116,7 +116,7 @@ class FittedHead:
             When the folder holds something else.
         """
         target = Path(folder)
-        _refuse_foreign(target)
+        refuse_foreign(target)
         fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
             fresh.mkdir(parents=True)
@@ -149,12 +149,6 @@ class FittedHead:
             "scores": self.scores,
             "details": self.details,
         }
-
-
-def hash_file(path: Path) -> str:
-    """The sha256 of a file, as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_head(folder: str | os.PathLike[str]) -> FittedHead:
@@ -212,12 +206,6 @@ def _assemble(folder: Path, record: dict[str, Any], arrays: dict[str, Array]) ->
     )  # fmt: skip
 
 
-def digest_space(model: dict[str, Any], space: Space) -> str:
-    """The space id that `EmbeddingStore.space_id` gives for this model."""
-    ids = [digest_json({"model": model, "layer": part.layer, "pooling": part.pooling}) for part in space.parts()]
-    return ids[0] if len(ids) == 1 else digest_json(ids)
-
-
 def make_head(name: str, questions: tuple[Question, ...] | None = None, **parameters: Any) -> Head:
     """
     A head by name.
@@ -232,7 +220,7 @@ def make_head(name: str, questions: tuple[Question, ...] | None = None, **parame
     return HEADS[name](questions=questions, **parameters)
 
 
-def _refuse_foreign(target: Path) -> None:
+def refuse_foreign(target: Path) -> None:
     """Raise unless `target` is free, an empty folder, or a head and nothing else: it is going to be replaced."""
     if not target.exists():
         return

@@ -40,8 +40,10 @@ def catalog_table(output: Path, survey: str | None, **options: Any) -> None:
     \b
     sommelier catalog table labels.csv --images . --id GalaxyID --image file --label class -o spiral.parquet
     """
+    from embeddings.files import refuse_overwrite
     from extract.catalog import catalog_from_table
 
+    refuse_overwrite(output, options["file"])
     made = catalog_from_table(survey=survey or output.stem, **options)
     made.write(output)
     _print_catalog(made, output)
@@ -68,8 +70,13 @@ def catalog_folder(folder: Path, output: Path, survey: str | None) -> None:
 def _print_catalog(made: Catalog, output: Path) -> None:
     click.echo(f"{output}: {len(made)} galaxies of {', '.join(made.surveys)}, images under {made.image_root}")
     for question in made.questions:
-        what = "a value" if question.kind == "value" else " | ".join(question.answers) or "a fraction"
+        what = "a value" if question.kind == "value" else _list_answers(question.answers) or "a fraction"
         click.echo(f"  {question.name}: {what}")
     missing = made.missing_images()
     if missing:
         click.secho(f"  {len(missing)} images are not there: {', '.join(missing[:3])} ...", fg="yellow", err=True)
+
+
+def _list_answers(answers: tuple[str, ...], most: int = 8) -> str:
+    shown = " | ".join(answers[:most])
+    return shown if len(answers) <= most else f"{shown} ... ({len(answers)} answers: is it an id?)"

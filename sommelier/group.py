@@ -13,7 +13,7 @@ import click
 PATH = click.Path(path_type=Path)
 
 
-class AutoInteger(click.ParamType[int | None]):
+class AutoInteger(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
     """A positive number, or ``auto`` (None) for the library's choice."""
 
     name = "integer|auto"

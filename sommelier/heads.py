@@ -43,7 +43,9 @@ def head_fit(stores: tuple[Path, ...], name: str, catalog: Path | None, layer: i
     """
     from embeddings.store import EmbeddingStore
     from heads.evaluation import Labels, fit_head, select_candidates
+    from heads.io import refuse_foreign
 
+    refuse_foreign(output)
     opened = [EmbeddingStore.open(path) for path in stores]
     labels = None
     if catalog:
@@ -74,13 +76,20 @@ def _print_scores(name: str, scores: list[dict[str, Any]], details: dict[str, An
     for column in (*metrics.values(), "n"):
         table.add_column(column, justify="right")
     for score in scores:
-        cells = ["-" if score[m] is None else f"{score[m]:.3f} ± {score[f'{m}_sd'] or 0:.3f}" for m in metrics]
+        cells = [_show_score(score[metric], score[f"{metric}_sd"]) for metric in metrics]
         table.add_row(score["target"], *cells, str(score["n"]))
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
     chosen = details["chosen_in_folds"]
     picks = ", ".join(f"{space} in {chosen.count(space)}" for space in dict.fromkeys(chosen))
     click.echo(f"chosen inside the {folds} folds: {picks} (of {', '.join(details['spaces_tried'])})")
+
+
+def _show_score(mean: float | None, sd: float | None) -> str:
+    """No figure is a dash; one fold has no spread."""
+    if mean is None:
+        return "-"
+    return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
 
 
 @head.command("predict")
@@ -103,7 +112,7 @@ def head_predict(folder: Path, store: Path, output: Path) -> None:
     click.echo(f"{output}: {len(predictions.ids)} galaxies, {', '.join(predictions.targets)}")
     if predictions.seen:
         click.secho(
-            f"  the head was fitted on {predictions.seen} of them: on those its predictions look better than they are; "
-            "its honest scores are those that 'head fit' printed",
+            f"  {predictions.seen} of them have ids that the head was fitted on: on those its predictions look better "
+            "than they are; its honest scores are those that 'head fit' printed",
             fg="yellow", err=True,
         )  # fmt: skip

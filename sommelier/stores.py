@@ -187,12 +187,16 @@ def relabel(store: Path, catalog: Path) -> None:
     sommelier relabel spiral.h5 other-labels.parquet
     """
     from embeddings.relabel import relabel_store
+    from embeddings.store import EmbeddingStore
     from extract.catalog import Catalog
 
     labels = Catalog.read(catalog)
     positions = (labels.frame["ra"].to_numpy(), labels.frame["dec"].to_numpy())
     found = relabel_store(store, labels.columns, labels.ids, labels.questions, positions)
     click.echo(f"{store}: {found} rows relabelled with {', '.join(q.name for q in labels.questions) or 'no questions'}")
+    lost = len(EmbeddingStore.open(store)) - found
+    if lost:
+        click.secho(f"  {lost} rows of the store are not in the catalog and have no labels now", fg="yellow", err=True)
     left = len(labels) - found
     if left:
         click.secho(f"  {left} galaxies of the catalog are not in the store", fg="yellow", err=True)

@@ -96,7 +96,7 @@ def test_the_whole_way_from_a_table_to_predictions(
     assert [score["target"] for score in record["scores"]] == ["kind_flat", "kind_round", "odd"]
     assert {"target", "r", "r2", "mae", "auc", "n"} <= set(record["scores"][0])
     output = run("head", "predict", "heads/ridge", "all.h5", "-o", "predictions.parquet")
-    assert "fitted on 40 of them" in output
+    assert "40 of them have ids that the head was fitted on" in output
     assert list(pd.read_parquet("predictions.parquet")) == ["id_str", "kind_flat", "kind_round", "odd"]
 
     run(*table, "--label", "size", "-o", "size.parquet")
@@ -133,3 +133,34 @@ def test_verify_exits_1_on_damage(image_folder: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["verify", str(store)])
     assert result.exit_code == 1
     assert "id_str, rows 0 to 39: the bytes do not match their checksum" in result.output
+
+
+def test_no_output_replaces_what_is_not_its_own(image_folder: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_bytes((image_folder / "labels.csv").read_bytes())
+    table = ["catalog", "table", labels, "--images", image_folder, "--id", "name", "--image", "file", "--label", "odd"]
+    assert "would lose it" in CliRunner().invoke(main, [*map(str, table), "-o", str(labels)]).output
+    run(*table, "-o", tmp_path / "c.parquet")
+    store = tmp_path / "s.h5"
+    run("extract", tmp_path / "c.parquet", "--backbone", "tiny", "--size", "28", "-o", store)
+    run("head", "fit", store, "-o", tmp_path / "head", "--head", "mean")
+    before = store.read_bytes()
+    for words in (["head", "predict", tmp_path / "head", store, "-o"], ["export", store, "--to"]):
+        result = CliRunner().invoke(main, [*map(str, words), str(store)])
+        assert result.exit_code == 1
+    result = CliRunner().invoke(main, ["head", "fit", str(store), "-o", str(tmp_path)])
+    assert result.exit_code == 1
+    assert store.read_bytes() == before
+    assert labels.read_bytes() == (image_folder / "labels.csv").read_bytes()
+
+
+def test_relabel_says_which_rows_lost_their_labels(image_folder: Path, tmp_path: Path) -> None:
+    lines = (image_folder / "labels.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "few.csv").write_text("".join(lines[:11]))
+    run("catalog", "folder", image_folder, "-o", tmp_path / "all.parquet")
+    run("extract", tmp_path / "all.parquet", "--backbone", "tiny", "--size", "28", "-o", tmp_path / "s.h5")
+    few = ["catalog", "table", tmp_path / "few.csv", "--images", image_folder, "--id", "name", "--image", "file"]
+    run(*few, "--label", "kind", "-o", tmp_path / "few.parquet")
+    output = run("relabel", tmp_path / "s.h5", tmp_path / "few.parquet")
+    assert "10 rows relabelled with kind" in output
+    assert "30 rows of the store are not in the catalog and have no labels now" in output

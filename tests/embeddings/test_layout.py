@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from embeddings import layout
 from embeddings.errors import SommelierError, StoreError
+from embeddings.files import replace_file
 from embeddings.layout import (
     Header,
     Vectors,
@@ -29,7 +30,6 @@ from embeddings.layout import (
     encode_strings,
     escape_name,
     open_file,
-    replace_file,
     unescape_name,
     write_store,
 )
@@ -420,10 +420,26 @@ def test_a_missing_file_says_how_to_make_it(tmp_path: Path) -> None:
     refuses(tmp_path / "s.h5", r"does not exist.*sommelier extract CATALOG -o")
 
 
-@pytest.mark.parametrize("content", [b"", b"no HDF5 at all", b"\x89HDF\r\n\x1a\n"])
-def test_a_file_that_is_not_hdf5(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"\x89H", b"\x89HDF\r\n\x1a\n"])
+def test_a_beginning_of_hdf5_is_a_damaged_store(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "s.h5").write_bytes(content)
-    refuses(tmp_path / "s.h5", "cannot be opened as HDF5")
+    refuses(tmp_path / "s.h5", "cannot be opened as HDF5: it is cut short or damaged.*remove it")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"id,file\n", "is not an HDF5 file"), (b"PAR1\x15", "is a Parquet table, not a store")]
+)
+def test_nobody_is_told_to_remove_what_is_no_store(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "s.h5").write_bytes(content)
+    refuses(tmp_path / "s.h5", message)
+    with pytest.raises(StoreError) as error:
+        open_file(tmp_path / "s.h5")
+    assert "remove it" not in str(error.value)
+
+
+def test_an_unfinished_store_is_not_a_missing_one(tmp_path: Path) -> None:
+    (tmp_path / "s.h5.parts").mkdir()
+    refuses(tmp_path / "s.h5", "is not finished. Run the extract that began it again")
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.999])
@@ -433,7 +449,7 @@ def test_a_truncated_file_is_refused(small: Path, share: float) -> None:
 
 
 def test_a_folder_is_not_a_store(tmp_path: Path) -> None:
-    refuses(tmp_path, "cannot be opened")
+    refuses(tmp_path, "is a folder, not a store")
 
 
 def test_an_hdf5_file_that_is_not_a_store(tmp_path: Path) -> None:

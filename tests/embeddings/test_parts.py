@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from embeddings import layout
+from embeddings import files, layout
 from embeddings.errors import BusyError, ProvenanceMismatch, StoreError
 from embeddings.layout import Header, encode_strings
 from embeddings.parts import (
@@ -235,7 +235,7 @@ def test_new_rows_are_joined_to_an_old_store(tmp_path: Path) -> None:
 
 def test_many_rows_of_many_parts(tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "CHECKSUM_ROWS", 16)  # many blocks
-    monkeypatch.setattr(layout, "sync_path", lambda path: None)
+    monkeypatch.setattr(files, "sync_path", lambda path: None)
     store, ids = tmp_path / "s.h5", [f"g{row}" for row in range(200)]
     groups = np.array_split(rng.permutation(200), 11)
     for group in groups:
@@ -264,7 +264,7 @@ def test_a_failed_join_keeps_the_parts_and_the_old_store(small: Path, monkeypatc
 
 
 def test_more_parts_than_files_that_may_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "sync_path", lambda path: None)
+    monkeypatch.setattr(files, "sync_path", lambda path: None)
     store, ids = tmp_path / "s.h5", [f"g{row:03}" for row in range(80)]
     for id_str in ids:
         write_rows(store, [(id_str, "1")])
@@ -292,7 +292,7 @@ class Work(RuleBasedStateMachine):
         self.store = Path(self.folder.name) / "s.h5"
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(layout, "CHECKSUM_ROWS", 3)
-        self.patch.setattr(layout, "sync_path", lambda path: None)  # nobody pulls the plug here
+        self.patch.setattr(files, "sync_path", lambda path: None)  # nobody pulls the plug here
         self.images: dict[str, set[str]] = {}  # embedded versions of each galaxy's image, parts and store together
         self.joined: dict[str, str] = {}  # the image in the store
         self.order: list[str] = []

@@ -30,13 +30,13 @@ def test_a_finished_store(small: Path) -> None:
     assert summary["store"] == str(small)
     assert summary["reasons"] == {"no such file": 1}
     assert summary["vectors"] == {"L2-cls": "4 x float16", "L2-patch-mean": "4 x float16"}
-    assert summary["space ids"] == {space.name: PROVENANCE.space_id(space) for space in (CLS, MEAN)}
-    assert summary["cache digest"] == PROVENANCE.cache_digest
+    assert summary["space_ids"] == {space.name: PROVENANCE.space_id(space) for space in (CLS, MEAN)}
+    assert summary["cache_digest"] == PROVENANCE.cache_digest
     assert summary["provenance"]["model"] == PROVENANCE.model
     assert summary["provenance"]["run"] == [{"backbone": "tiny", "date": "2026-01-01"}]
     assert sorted(summary["columns"])[:2] == ["remark", "shape_flat"]
     assert [question["name"] for question in summary["questions"]] == ["shape", "size"]
-    assert "parts waiting" not in summary
+    assert "parts_waiting" not in summary
 
 
 def test_no_failures_no_reasons(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_parts_of_an_unfinished_store(tmp_path: Path) -> None:
     write_rows(tmp_path / "s.h5", "de", ["failed: x", "failed: y"])
     summary = summarise_store(tmp_path / "s.h5")
     assert (summary["rows"], summary["ok"], summary["failed"]) == (5, 2, 3)
-    assert (summary["finished"], summary["parts waiting"]) == (False, 2)
+    assert (summary["finished"], summary["parts_waiting"]) == (False, 2)
     assert summary["reasons"] == {"x": 2, "y": 1}
 
 
@@ -75,7 +75,7 @@ def test_a_row_in_two_parts_counts_once(tmp_path: Path) -> None:
 def test_a_store_with_parts_beside_it_is_not_finished(small: Path) -> None:
     write_rows(small, "xyz", ["ok", "ok", "ok"])
     summary = summarise_store(small)
-    assert (summary["rows"], summary["finished"], summary["parts waiting"]) == (6, False, 1)
+    assert (summary["rows"], summary["finished"], summary["parts_waiting"]) == (6, False, 1)
 
 
 def test_neither_a_store_nor_a_part(tmp_path: Path) -> None:

@@ -247,13 +247,13 @@ def test_something_else_under_an_images_name(data: bytes, name: str, reason: str
 
 
 @pytest.mark.parametrize("samples", ["u1", "i2", "i4", "f4", "f8"])
-def test_fits_needs_a_stretch(samples: str, rng: np.random.Generator) -> None:
+def test_fits_is_not_read_yet(samples: str, rng: np.random.Generator) -> None:
     """Also where Pillow could show the numbers as they are: counts of 0 to 300 would be black."""
     from astropy.io import fits
 
     stream = io.BytesIO()
     fits.PrimaryHDU(rng.uniform(0, 120, (32, 32)).astype(samples)).writeto(stream)
-    with pytest.raises(ImageError, match=r"\.fits is FITS, which needs a stretch"):
+    with pytest.raises(ImageError, match=r"\.fits is FITS, which is not read yet"):
         decode_image(stream.getvalue(), "galaxy.fits")
 
 

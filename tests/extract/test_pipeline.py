@@ -22,7 +22,7 @@ from embeddings.errors import BusyError, ProvenanceMismatch, SommelierError, Sto
 from embeddings.parts import FileLock, list_parts
 from embeddings.store import EmbeddingStore
 from extract.catalog import Catalog, catalog_from_table
-from extract.pipeline import extract_embeddings
+from extract.pipeline import Extraction, Options, extract_embeddings
 from tests.conftest import draw_galaxy
 
 FAST: dict[str, Any] = {"size": 56, "batch_size": 4, "workers": 1, "threads": 1, "layers": (1, -1)}
@@ -185,8 +185,39 @@ def test_new_labels_reach_the_store_without_embedding(
     seen = count_embedded(monkeypatch)
     images = Path(catalog.image_root)
     relabelled = catalog_from_table(images / "labels.csv", images, "name", "file", ["odd"], survey="test")
-    assert embed(galaxies=relabelled).targets == ["odd"]
+    assert embed(galaxies=relabelled).targets == ["odd", "kind_flat", "kind_round", "size"]
     assert seen == []
+
+
+def test_a_catalog_without_labels_takes_none_away(embed: Any, catalog: Catalog) -> None:
+    before = embed()
+    bare = Catalog(catalog.frame[["id_str", "survey", "ra", "dec", "image"]], (), catalog.image_root)
+    after = embed(galaxies=bare)
+    assert after.questions == before.questions
+    assert rows_of(after) == rows_of(before)
+
+
+def test_a_store_that_grew_meanwhile_keeps_all_rows(catalog: Catalog, tiny_folder: Path, tmp_path: Path) -> None:
+    halves = [take(catalog, slice(0, 20)), take(catalog, slice(20, 40))]
+    waiting = Extraction(halves[1], str(tiny_folder), tmp_path / "s.h5", Options(**FAST))
+    extract_embeddings(halves[0], str(tiny_folder), tmp_path / "s.h5", **FAST)
+    assert waiting.run() is not None
+    with EmbeddingStore.open(tmp_path / "s.h5") as store:
+        assert store.ids.tolist() == catalog.ids.tolist()
+
+
+def test_an_image_that_is_gone_takes_no_vector_with_it(embed: Any, catalog: Catalog) -> None:
+    before = rows_of(embed())
+    (Path(catalog.image_root) / "g11.png").unlink()
+    assert rows_of(embed()) == before
+
+
+def test_long_integers_survive_where_new_rows_lack_them(embed: Any, catalog: Catalog) -> None:
+    numbers = np.arange(20) + 123456789012345678
+    old = take(catalog, slice(0, 20))
+    embed(galaxies=Catalog(old.frame.assign(specobjid=numbers), old.questions, old.image_root))
+    store = embed(galaxies=take(catalog, slice(20, 40)))
+    assert [int(value) for value in store.column("specobjid")[:20]] == numbers.tolist()
 
 
 def test_failed_images_are_rows_with_reasons_and_shift_nobody(embed: Any, catalog: Catalog) -> None:
@@ -230,6 +261,8 @@ def test_too_many_failures_stop_and_keep_what_is_done(embed: Any, catalog: Catal
         path.unlink()
     with pytest.raises(SommelierError, match=r"images failed so far, more than --max-failures \(0.1\)"):
         embed()
+    with pytest.raises(SommelierError, match=r"images failed so far"):
+        embed()  # the same command again does not wave them through
     assert not (tmp_path / "s.h5").exists()
     assert list_parts(tmp_path / "s.h5")
     for path, data in held.items():
@@ -279,9 +312,9 @@ def test_a_catalog_of_two_surveys_needs_two_stores(embed: Any, catalog: Catalog)
 
 def test_a_failing_disk_keeps_finished_parts(embed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rows_of(embed("whole.h5"))
-    from embeddings import layout
+    from embeddings import files
 
-    calls, sync = [], layout.sync_path
+    calls, sync = [], files.sync_path
 
     def fail_on_the_third_part(path: Path) -> None:
         calls.append(path)
@@ -289,10 +322,10 @@ def test_a_failing_disk_keeps_finished_parts(embed: Any, tmp_path: Path, monkeyp
             raise OSError(28, "No space left on device")
         sync(path)
 
-    monkeypatch.setattr(layout, "sync_path", fail_on_the_third_part)
+    monkeypatch.setattr(files, "sync_path", fail_on_the_third_part)
     with pytest.raises(StoreError, match=r"No space left on device.*run the same command again"):
         embed()
-    monkeypatch.setattr(layout, "sync_path", sync)
+    monkeypatch.setattr(files, "sync_path", sync)
     assert len(list_parts(tmp_path / "s.h5")) >= 2
     assert not [path for path in (tmp_path / "s.h5.parts").iterdir() if path.suffix == ".tmp"]
     assert rows_of(embed()) == whole
@@ -401,3 +434,18 @@ def test_shards_side_by_side_and_the_last_joins(
     assert rows_of(EmbeddingStore.open(output)) == rows_of(embed("whole.h5", batch_size=1))
     assert not list(tmp_path.glob("*.parts"))
     assert not list(tmp_path.glob(".*lock"))
+
+
+@pytest.mark.slow
+def test_damaged_weights_are_named_by_workers_too(catalog: Catalog, tiny_folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_folder, model)
+    weights = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    catalog.write(tmp_path / "c.parquet")
+    process = start_command(tmp_path / "c.parquet", model, tmp_path / "s.h5", "--workers", "2")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "the weights in" in err
+    assert "cannot be loaded; the file may be cut short" in err
+    assert "Traceback" not in err

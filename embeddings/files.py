@@ -1,0 +1,74 @@
+"""Files that are put in place whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from embeddings.errors import StoreError
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """
+    Give a temporary path beside `path`; on a clean exit flush it to disk and rename it to `path`.
+
+    Raises
+    ------
+    StoreError
+        When the disk is full or the folder cannot be written; what was there stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        sync_path(temporary)
+        os.replace(temporary, path)
+        sync_path(path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"{path} could not be written: {error.strerror or error}. Nothing that was there is lost; "
+            "free some space or choose another place, and run the same command again."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def refuse_overwrite(target: Path, *inputs: Path) -> None:
+    """
+    Refuse to put a Parquet table in the place of something else, or of what it is made from.
+
+    Raises
+    ------
+    StoreError
+    """
+    if not target.exists():
+        return
+    if any(path.exists() and target.samefile(path) for path in inputs):
+        raise StoreError(f"{target} is what is being read: writing onto it would lose it. Choose another output.")
+    if not target.is_file() or _read_start(target) not in (b"", b"PAR1"):
+        raise StoreError(f"{target} exists and is no Parquet file: it would be lost. Choose another output.")
+
+
+def sync_path(path: Path) -> None:
+    """Flush a file or a folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4)
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
