@@ -59,7 +59,7 @@ def _link_near(ra: Array, dec: Array, radius: float) -> Array:
     if not len(points):
         return np.empty((2, 0), np.int64)
     chord = 2 * np.sin(np.radians(radius / 3600) / 2)
-    return known[cKDTree(points).query_pairs(chord, output_type="ndarray").T]
+    return np.asarray(known[cKDTree(points).query_pairs(chord, output_type="ndarray").T])
 
 
 def cut_folds(groups: Array, n_folds: int, random_state: int) -> Array:

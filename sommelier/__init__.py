@@ -26,7 +26,7 @@ def main() -> None:
     \b
     sommelier catalog folder images -o mine.parquet
     sommelier extract mine.parquet --backbone facebook/dinov2-base -o mine.h5
-    sommelier head fit mine.h5 -o heads/ridge
+    sommelier head fit mine.h5 -o models/ridge
     """
 
 

@@ -39,7 +39,7 @@ def head_fit(stores: tuple[Path, ...], name: str, catalog: Path | None, layer: i
     Layer, pooling and penalty are chosen inside the folds: the scores come from galaxies that chose nothing.
 
     \b
-    sommelier head fit spiral.h5 --head ridge -o heads/ridge
+    sommelier head fit spiral.h5 --head ridge -o models/ridge
     """
     from embeddings.store import EmbeddingStore
     from heads.evaluation import Labels, fit_head, select_candidates
@@ -101,7 +101,7 @@ def head_predict(folder: Path, store: Path, output: Path) -> None:
     Predict the galaxies of a store.
 
     \b
-    sommelier head predict heads/ridge spiral.h5 -o predictions.parquet
+    sommelier head predict models/ridge spiral.h5 -o predictions.parquet
     """
     from embeddings.export import write_predictions
     from embeddings.store import EmbeddingStore
