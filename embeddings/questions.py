@@ -139,6 +139,6 @@ def merge_questions(*groups: Iterable[Question]) -> tuple[Question, ...]:
         if known != question:
             raise SommelierError(
                 f"question {question.name!r} is defined in two ways: {known.to_dict()} and {question.to_dict()}. "
-                "Rename one, or relabel the store first."
+                "If they are one label, make one catalog of all rows; otherwise rename one of them."
             )
     return tuple(merged.values())
