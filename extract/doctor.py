@@ -93,7 +93,7 @@ def _check_devices(diagnosis: Diagnosis) -> None:
     facts["gpu"] = "; ".join(devices) or "none"
     if not devices:
         diagnosis.advice.append(
-            "No GPU: embedding runs on the CPU, some 14 images a second for ViT-S/14 on two cores. For large catalogs "
+            "No GPU: embedding runs on the CPU; extract --dry-run says how long it takes. For large catalogs "
             "use a machine with one, or split the work over machines with --shard I/N."
         )
         if shutil.which("nvidia-smi"):

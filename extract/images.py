@@ -99,7 +99,7 @@ def decode_image(data: bytes, name: str = "") -> Array:
 
 
 def _decode_jpeg(data: bytes) -> Array | None:
-    """The fast way (1.7 x Pillow, the same bytes); None for whatever needs Pillow's care or its words."""
+    """The fast way (the same bytes as Pillow); None for whatever needs Pillow's care or its words."""
     try:
         height, width, colourspace, _ = simplejpeg.decode_jpeg_header(data)
         if colourspace not in ("YCbCr", "Gray"):

@@ -246,12 +246,7 @@ class Extraction:
 
     def run(self, report: Report | None = None) -> EmbeddingStore | None:
         """
-        Embed what is missing, then join if all is there.
-
-        Returns
-        -------
-        EmbeddingStore or None
-            None when other shards still have rows to make.
+        Embed what is missing, then join if all is there; returns as `extract_embeddings` does.
 
         Raises
         ------
