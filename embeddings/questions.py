@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
+
+import numpy as np
 
 from embeddings.errors import SommelierError, did_you_mean
 
 Kind = Literal["fraction", "value"]
+Fractions = Literal["raw", "weighted", "debiased"]
+FRACTIONS = ("raw", "weighted", "debiased")
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,25 @@ class Question:
         The target (``disk-edge-on_no``) that leads to this question; None when everybody is asked.
     kind : {'fraction', 'value'}
         ``fraction`` lies in [0, 1]; ``value`` is any number and is left as it is.
+    unless : str, optional
+        The target after which nobody is asked (``smooth-or-featured_artifact``), where all others are.
+    fractions : {'raw', 'weighted', 'debiased'}
+        What the fraction columns hold: shares of the votes, of votes weighted by the volunteers' consistency, or
+        shares corrected for distance. Only raw ones have the noise of votes; debiased ones need not add up to one.
     """
 
     name: str
     answers: tuple[str, ...] = ()
     parent: str | None = None
     kind: Kind = "fraction"
+    unless: str | None = None
+    fractions: Fractions = "raw"
 
     def __post_init__(self) -> None:
+        if self.fractions not in FRACTIONS:
+            raise SommelierError(
+                f"question {self.name!r}: fractions are {', '.join(FRACTIONS)}, not {self.fractions!r}"
+            )
         if self.kind not in ("fraction", "value"):
             raise SommelierError(f"question {self.name!r}: kind is 'fraction' or 'value', not {self.kind!r}")
         if self.kind == "value" and self.answers:
@@ -64,13 +79,19 @@ class Question:
         return f"{self.name}_total-votes"
 
     def to_dict(self) -> dict[str, Any]:
-        """The question as JSON can hold it."""
-        return {"name": self.name, "answers": list(self.answers), "parent": self.parent, "kind": self.kind}
+        """The question as JSON can hold it; `unless` and `fractions` only where they say something."""
+        record = {"name": self.name, "answers": list(self.answers), "parent": self.parent, "kind": self.kind}
+        if self.unless is not None:
+            record["unless"] = self.unless
+        if self.fractions != "raw":
+            record["fractions"] = self.fractions
+        return record
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Question:
         """The inverse of `to_dict`."""
-        return cls(record["name"], tuple(record["answers"]), record["parent"], record["kind"])
+        fixed = (record["name"], tuple(record["answers"]), record["parent"], record["kind"])
+        return cls(*fixed, record.get("unless"), record.get("fractions", "raw"))
 
 
 def list_targets(questions: Iterable[Question]) -> list[str]:
@@ -120,7 +141,7 @@ def select_questions(questions: Iterable[Question], patterns: Iterable[str]) -> 
         if not any(matches(target) for target in question.targets):
             continue
         answers = tuple(a for a, t in zip(question.answers, question.targets, strict=False) if matches(t))
-        selected.append(Question(question.name, answers, question.parent, question.kind))
+        selected.append(replace(question, answers=answers))
     return tuple(selected)
 
 
@@ -142,3 +163,53 @@ def merge_questions(*groups: Iterable[Question]) -> tuple[Question, ...]:
                 "If they are one label, make one catalog of all rows; otherwise rename one of them."
             )
     return tuple(merged.values())
+
+
+def expected_shares(
+    questions: Iterable[Question], fraction: Callable[[str], np.ndarray[Any, Any]]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """
+    The share of a galaxy's volunteers that the decision tree leads to each question.
+
+    The product of the fractions of the answers on the way; 0 where a question on the way was not asked.
+
+    Parameters
+    ----------
+    questions : iterable of Question
+        With every question on the way to those of interest.
+    fraction : callable
+        Gives the (n_galaxies,) fractions of a target, in [0, 1], NaN where not asked.
+
+    Returns
+    -------
+    dict of str to (n_galaxies,) float array
+        By question; a question whose way leaves the given ones is left out.
+    """
+    questions = [question for question in questions if question.answers]
+    owners = {target: question.name for question in questions for target in question.targets}
+    shares: dict[str, np.ndarray[Any, Any]] = {}
+    for question in _order_by_parent(questions, owners):
+        step = question.parent or question.unless
+        if step is None:
+            shares[question.name] = np.ones_like(fraction(question.targets[0]), dtype=np.float64)
+        elif owners.get(step) in shares:
+            chosen = np.nan_to_num(fraction(step).astype(np.float64))
+            shares[question.name] = shares[owners[step]] * (chosen if question.parent else 1 - chosen)
+    return {question.name: shares[question.name] for question in questions if question.name in shares}
+
+
+def _order_by_parent(questions: list[Question], owners: dict[str, str]) -> list[Question]:
+    """Every question after the one that leads to it."""
+    ordered: list[Question] = []
+    rest = list(questions)
+    while rest:
+        waiting = {question.name for question in rest}
+        ready = [q for q in rest if owners.get(q.parent or q.unless or "", "") not in waiting]
+        if not ready:
+            names = ", ".join(sorted(waiting))
+            raise SommelierError(
+                f"the questions {names} lead to each other: each needs a parent that is asked before it."
+            )
+        ordered += ready
+        rest = [question for question in rest if question not in ready]
+    return ordered
