@@ -26,8 +26,10 @@ setup(
         "numpy>=2",
         "pandas>=3",
         "pillow>=11",
+        "pooch>=1.8",
         "pyarrow>=16",
         "pyyaml>=6",
+        "requests>=2.31",
         "rich>=13",
         "safetensors>=0.4",
         "scikit-learn>=1.6",
@@ -36,6 +38,7 @@ setup(
         "threadpoolctl>=3.5",
         "torch>=2.5",
         "transformers>=5.23",
+        "urllib3>=2",
         "xxhash>=3.4",
     ],
     extras_require={
