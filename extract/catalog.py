@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from embeddings.labels import read_labels
 from embeddings.questions import Question, merge_questions
 from embeddings.relabel import take_rows
 from embeddings.store import EmbeddingStore
+from extract.folder import walk_files
 from extract.images import SUFFIXES
 from extract.labels import label_columns
-from extract.tables import read_ids, read_positions, read_table, require_column
+from extract.positions import describe_positions, read_positions
+from extract.references import FITS_SUFFIXES, Reference, strip_suffix
+from extract.tables import read_ids, read_table, require_column
 
 FORMAT = "galaxy-sommelier/catalog"
 VERSION = "1.0"
@@ -43,11 +47,14 @@ class Catalog:
         What the label columns are.
     image_root : str
         The folder that `image` is relative to.
+    notes : tuple of str
+        What its reader found: rows left out, disagreements, what is missing.
     """
 
     frame: pd.DataFrame
     questions: tuple[Question, ...] = ()
     image_root: str = ""
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -79,7 +86,11 @@ class Catalog:
     def missing_images(self) -> list[str]:
         """The paths that do not exist, as they were looked for."""
         paths = [os.path.join(self.image_root, image) for image in self.frame["image"]]
-        return [path for path in paths if not os.path.isfile(path)]
+        return [path for path in paths if not Reference.parse(path).exists()]
+
+    def with_notes(self, notes: Iterable[str]) -> Catalog:
+        """The same catalog with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write as Parquet, in place at once; nothing but Parquet is replaced."""
@@ -89,6 +100,7 @@ class Catalog:
             "version": VERSION,
             "questions": json.dumps([question.to_dict() for question in self.questions]),
             "image_root": self.image_root,
+            "notes": json.dumps(self.notes),
         }
         table = pa.Table.from_pandas(self.frame, preserve_index=False)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
@@ -121,7 +133,8 @@ class Catalog:
                 f"{path} has catalog version {metadata['version']}; this program reads {VERSION}. Make it again."
             )
         questions = tuple(Question.from_dict(record) for record in json.loads(metadata["questions"]))
-        return cls(table.to_pandas(), questions, metadata["image_root"])
+        notes = tuple(json.loads(metadata.get("notes", "[]")))
+        return cls(table.to_pandas(), questions, metadata["image_root"], notes)
 
 
 _ADVICE = "Make a catalog of a table with: sommelier catalog table {0} --images DIR --id COLUMN --image COLUMN -o OUT"
@@ -188,15 +201,23 @@ def catalog_from_table(
     used = {id_column, image_column, ra_column, dec_column, *(columns.keys() & set(labels))}
     if not ra_column and {"ra", "dec"} <= {name.lower() for name in table.columns}:
         used |= {name for name in table.columns if name.lower() in ("ra", "dec")}
-    for name in (name for name in table.columns if name not in used):
-        free = name
-        while free in CORE or free in columns or (free != name and free in table.columns):
-            free += "_original"
-        columns[free] = table[name]
+    columns |= rename_taken({name: table[name] for name in table.columns if name not in used}, {*CORE, *columns})
     frame = pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1)
-    catalog = Catalog(frame, questions, str(Path(images).resolve()))
+    notes = tuple(describe_positions(ra, dec)) if np.isfinite(ra).any() else ()
+    catalog = Catalog(frame, questions, str(Path(images).resolve()), notes)
     _require_images(catalog)
     return catalog
+
+
+def rename_taken(columns: dict[str, Any], taken: set[str]) -> dict[str, Any]:
+    """Columns of a release under their names, with ``_original`` behind those that the catalog needs itself."""
+    renamed = {}
+    for name, column in columns.items():
+        free = name
+        while free in taken or free in renamed or (free != name and free in columns):
+            free += "_original"
+        renamed[free] = column
+    return renamed
 
 
 def _make_labels(table: pd.DataFrame, labels: Sequence[str], file: Path) -> tuple[tuple[Question, ...], dict[str, Any]]:
@@ -216,9 +237,17 @@ def _make_labels(table: pd.DataFrame, labels: Sequence[str], file: Path) -> tupl
     return tuple(questions), columns
 
 
-def catalog_from_folder(folder: str | os.PathLike[str], survey: str = "mine") -> Catalog:
+def catalog_from_folder(folder: str | os.PathLike[str], survey: str = "mine", pattern: str = "*") -> Catalog:
     """
     Make a catalog of every image in a folder and below; ids are file names without the ending.
+
+    Parameters
+    ----------
+    folder : path
+    survey : str
+        Its name in stores and search results.
+    pattern : str
+        Only files whose path below the folder matches this glob (``*.fits``).
 
     Raises
     ------
@@ -228,13 +257,16 @@ def catalog_from_folder(folder: str | os.PathLike[str], survey: str = "mine") ->
     root = Path(folder).resolve()
     if not root.is_dir():
         raise CatalogError(f"{folder} is not a folder. Give the folder that holds the images.")
-    found = [path.relative_to(root) for path in sorted(root.rglob("*")) if path.suffix.lower() in SUFFIXES]
-    paths = [path for path in found if not any(part.startswith(".") for part in path.parts)]  # ._x.jpg is macOS's
+    found = walk_files(root, (*SUFFIXES, *FITS_SUFFIXES))
+    paths = [Path(path) for path in found if fnmatchcase(path, pattern)]
     if not paths:
-        raise CatalogError(f"{folder} holds no images. Known endings: {', '.join(SUFFIXES)}.")
+        which = "" if pattern == "*" else f" that match {pattern!r}"
+        raise CatalogError(f"{folder} holds no images{which}. Known endings: {', '.join((*SUFFIXES, *FITS_SUFFIXES))}.")
     frame = pd.DataFrame(
         {
-            "id_str": [path.with_suffix("").as_posix() for path in paths],
+            "id_str": [
+                path.with_name(strip_suffix(path.name, (*SUFFIXES, *FITS_SUFFIXES))).as_posix() for path in paths
+            ],
             "survey": survey,
             "ra": np.nan,
             "dec": np.nan,

@@ -1,14 +1,16 @@
-"""Any table file as a DataFrame, and the checks on ids and positions at the door."""
+"""Any table file as a DataFrame or as columns, and the checks on ids at the door."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from embeddings.errors import CatalogError, did_you_mean
@@ -51,6 +53,64 @@ def read_table(file: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
         raise CatalogError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
     known = ", ".join((*PANDAS_FORMATS, *ASTROPY_FORMATS))
     raise CatalogError(f"{file}: tables that end in {suffix or 'nothing'} are not known. Known: {known}.")
+
+
+def read_columns(file: Path, text_columns: Sequence[str] = ()) -> dict[str, pd.Series[Any]]:
+    """
+    Read a large regular table as single columns; those used up can be let go of one by one.
+
+    CSV and Parquet are read by Arrow on all cores; columns that hold arrays are left out.
+
+    Parameters
+    ----------
+    file : Path
+    text_columns : sequence of str
+        Columns of a text file that are read as text (18-digit ids).
+
+    Raises
+    ------
+    CatalogError
+        As `read_table`.
+    """
+    suffix = "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix
+    if suffix not in (".csv", ".csv.gz", ".parquet") or not file.is_file():
+        frame = read_table(file, text_columns)
+        return {str(name): frame[name] for name in frame}
+    try:
+        if suffix == ".parquet":
+            table = _flat_columns(pq.ParquetFile(file))
+        else:
+            types = dict.fromkeys(text_columns, pa.string())
+            options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
+            table = pa.csv.read_csv(file, convert_options=options)
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise CatalogError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
+    names = table.column_names
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise CatalogError(f"{file} has the column {repeated[0]!r} more than once. Keep one of them.")
+    exact = {
+        name: pd.Series(pd.array(table[name].to_pylist(), dtype="Int64"), name=name)
+        for name in names
+        if _loses_digits(table[name])
+    }
+    rest = table.drop_columns(list(exact))
+    del table  # Arrow's memory goes as the columns are converted, and must not be touched after that
+    frame = rest.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
+    return {name: exact[name] if name in exact else frame[name] for name in names}
+
+
+def _flat_columns(file: pq.ParquetFile) -> pa.Table:
+    """All columns but those that hold arrays or structures, which are not even read."""
+    return file.read([field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)])
+
+
+def _loses_digits(column: pa.ChunkedArray) -> bool:
+    """Whether it holds integers beside gaps, too long for the floats that pandas would make of them."""
+    if not column.null_count or not pa.types.is_integer(column.type):
+        return False
+    ends = pa.compute.min_max(column).as_py()
+    return ends["min"] is not None and max(-ends["min"], ends["max"]) > EXACT_INTEGERS
 
 
 def _read_text(file: Path, separator: str | None, text_columns: Sequence[str]) -> pd.DataFrame:
@@ -97,15 +157,15 @@ def _holds(column: pd.Series[Any], kind: type) -> bool:
     return column.dtype == object and any(isinstance(value, kind) for value in column)
 
 
-def require_column(table: pd.DataFrame, name: str, file: Path) -> None:
+def require_column(table: Iterable[Any], name: str, file: Path) -> None:
     """Raise `CatalogError` with the nearest names unless the table has the column."""
-    if name not in table.columns:
-        raise CatalogError(f"{file} has no column {name!r}. {did_you_mean(name, map(str, table.columns))}")
+    if name not in (known := [str(column) for column in table]):
+        raise CatalogError(f"{file} has no column {name!r}. {did_you_mean(name, known)}")
 
 
-def read_ids(column: pd.Series[Any], file: Path) -> pd.Series[Any]:
+def read_ids(column: pd.Series[Any], file: Path, allow_repeats: bool = False) -> pd.Series[Any]:
     """
-    Ids as text, each there and each once.
+    Ids as text, each there and, unless repeats are allowed, each once.
 
     Raises
     ------
@@ -115,9 +175,7 @@ def read_ids(column: pd.Series[Any], file: Path) -> pd.Series[Any]:
     if pd.api.types.is_float_dtype(column.dtype):
         ids = _ids_of_floats(column, file)
     else:
-        ids = (
-            column.map(lambda value: "" if pd.isna(value) else str(value).strip()).astype(object).reset_index(drop=True)
-        )
+        ids = column.astype("str").str.strip().fillna("").reset_index(drop=True)
         exponents = ids[ids.str.fullmatch(r"[+-]?\d+(\.\d*[eE][+-]?\d+|[eE]\+\d+)")]  # not 12e45678, a hash
         if len(exponents):
             raise CatalogError(
@@ -126,12 +184,13 @@ def read_ids(column: pd.Series[Any], file: Path) -> pd.Series[Any]:
             )
         if len(ids) and ids.str.fullmatch(r"[+-]?\d+\.0*").all():  # a float column that was saved as text
             ids = _ids_of_floats(pd.Series(ids.to_numpy(dtype=float), name=column.name), file)
+    ids = ids.astype(object)
     if (ids == "").any():
         raise CatalogError(
             f"{file}: {int((ids == '').sum())} rows have no id (first: row {int(np.argmax(ids == ''))})."
         )
     repeated = ids[ids.duplicated()].unique()
-    if len(repeated):
+    if len(repeated) and not allow_repeats:
         raise CatalogError(
             f"{file}: {len(repeated)} ids appear more than once: {', '.join(repeated[:5])}"
             f"{' ...' if len(repeated) > 5 else ''}. Keep one row a galaxy."
@@ -150,38 +209,3 @@ def _ids_of_floats(column: pd.Series[Any], file: Path) -> pd.Series[Any]:
             "that way. Save it as text or 64-bit integers and try again."
         )
     return pd.Series([f"{v:.0f}" if np.isfinite(v) else "" for v in values], dtype=object)
-
-
-def read_positions(
-    table: pd.DataFrame, ra_column: str | None, dec_column: str | None, file: Path
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """
-    Right ascension and declination in degrees, NaN where the table has none.
-
-    Raises
-    ------
-    CatalogError
-        When a named column is missing or a position cannot be.
-    """
-    if (ra_column is None) != (dec_column is None):
-        raise CatalogError("--ra and --dec go together.")
-    by_name = {str(name).lower(): name for name in table.columns}
-    if ra_column is None and "ra" in by_name and "dec" in by_name:
-        ra_column, dec_column = by_name["ra"], by_name["dec"]
-    if ra_column is None or dec_column is None:
-        return np.full(len(table), np.nan), np.full(len(table), np.nan)
-    columns = []
-    for name, low, high in ((ra_column, 0, 360), (dec_column, -90, 90)):
-        require_column(table, name, file)
-        given = table[name]
-        values = pd.to_numeric(given, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-        blank = given.isna() | given.astype(str).str.strip().str.lower().isin(("", "nan"))
-        wrong = ~(blank.to_numpy(dtype=bool) | ((values >= low) & (values <= high)))
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise CatalogError(
-                f"{file}: column {name!r} has {int(wrong.sum())} values that are not in [{low}, {high}] degrees "
-                f"(first: {given.iloc[row]} in row {row}). Give ra and dec in degrees ICRS, blank where unknown."
-            )
-        columns.append(values)
-    return columns[0], columns[1]

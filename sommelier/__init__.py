@@ -6,8 +6,10 @@ import os
 
 import click
 
+import sommelier.surveys  # noqa: F401 - its commands join the group catalog
 from sommelier.catalogs import catalog
 from sommelier.doctor import doctor
+from sommelier.download import download
 from sommelier.group import Group
 from sommelier.heads import head
 from sommelier.stores import export, extract, info, relabel, verify
@@ -30,5 +32,5 @@ def main() -> None:
     """
 
 
-for command in (catalog, extract, info, verify, export, relabel, head, doctor):
+for command in (download, catalog, extract, info, verify, export, relabel, head, doctor):
     main.add_command(command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,34 @@ class AutoInteger(click.ParamType):  # type: ignore[type-arg]  # generic since c
         return int(value)
 
 
-AUTO = AutoInteger()
+class Share(click.ParamType):  # type: ignore[type-arg]
+    """A share of a whole: ``20%`` or ``0.2``."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        """Text to a number from 0 to 1."""
+        text = str(value)
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share <= 1:
+            self.fail(f"{value!r} is no share: write 20% or 0.2.", param, context)
+        return share
+
+
+class Bands(click.ParamType):  # type: ignore[type-arg]
+    """Names with commas between them."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[str, ...]:
+        """Text to a tuple."""
+        return value if isinstance(value, tuple) else tuple(filter(None, map(str.strip, str(value).split(","))))
+
+
+AUTO, SHARE, BANDS = AutoInteger(), Share(), Bands()
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for other programs.")
 seed = click.option("--seed", default=0, help="Random seed; the same one gives the same result.")
 
@@ -85,6 +112,21 @@ def show_progress(title: str) -> Iterator[Callable[[int, int, int], None] | None
             progress.update(task, completed=done, total=total, rate=rate + (f", {failed} failed" if failed else ""))
 
         yield report
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    """A table for reading; figures to the right, all of it where nobody looks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for number, name in enumerate(columns):
+        figures = number > 0 and all(set(row[number]) <= set("0123456789.-+± ") for row in rows)
+        table.add_column(name, justify="right" if figures else "left")
+    for row in rows:
+        table.add_row(*row)
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(table)
 
 
 def format_seconds(seconds: float) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from sommelier.group import PATH, Group, as_json, seed
+from sommelier.group import PATH, Group, as_json, print_table, seed
 
 
 @click.group(cls=Group)
@@ -65,21 +64,14 @@ def head_fit(stores: tuple[Path, ...], name: str, catalog: Path | None, layer: i
 
 
 def _print_scores(name: str, scores: list[dict[str, Any]], details: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     folds = details["folds"]
-    title = f"{name} on {details['backbone']}: nested {folds}-fold cross-validation, mean ± sd over folds"
-    table = Table(title=title, title_justify="left")
-    table.add_column("target")
     metrics = {"r": "Pearson r", "r2": "R2", "mae": "MAE", "auc": "AUC"}
-    for column in (*metrics.values(), "n"):
-        table.add_column(column, justify="right")
-    for score in scores:
-        cells = [_show_score(score[metric], score[f"{metric}_sd"]) for metric in metrics]
-        table.add_row(score["target"], *cells, str(score["n"]))
-    console = Console() if sys.stdout.isatty() else Console(width=200)
-    console.print(table)
+    rows = [
+        (score["target"], *(_show_score(score[metric], score[f"{metric}_sd"]) for metric in metrics), str(score["n"]))
+        for score in scores
+    ]
+    title = f"{name} on {details['backbone']}: nested {folds}-fold cross-validation, mean ± sd over folds"
+    print_table(("target", *metrics.values(), "n"), rows, title)
     chosen = details["chosen_in_folds"]
     picks = ", ".join(f"{space} in {chosen.count(space)}" for space in dict.fromkeys(chosen))
     click.echo(f"chosen inside the {folds} folds: {picks} (of {', '.join(details['spaces_tried'])})")

@@ -234,7 +234,12 @@ def test_a_folder_and_below(tmp_path: Path) -> None:
         "deep/b": "deep/b.tif",
         "deep/er/c": "deep/er/c.jpeg",
         "galaxy.v2": "galaxy.v2.png",
+        "x": "x.fits",
     }
+    assert catalog_from_folder(tmp_path, pattern="*.fits").ids.tolist() == ["x"]
+    assert catalog_from_folder(tmp_path, pattern="deep/*").ids.tolist() == ["deep/b", "deep/er/c"]
+    with pytest.raises(CatalogError, match=r"holds no images that match '\*\.webp'"):
+        catalog_from_folder(tmp_path, pattern="*.webp")
     assert catalog.image_root == str(tmp_path.resolve())
     assert catalog.frame["ra"].isna().all()
     assert catalog.questions == ()

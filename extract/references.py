@@ -1,0 +1,69 @@
+"""What a catalog's image column may say: a file, an extension of one, a file a band, a row of a Parquet table."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")
+BAND = "{band}"
+_EXTENSION = re.compile(r"(?P<path>.+\.(?:fits|fit|fts)(?:\.gz|\.fz)?)\[(?P<extension>[^\[\]]+)\]", re.IGNORECASE)
+_ROW = re.compile(r"(?P<path>.+\.parquet)#(?P<row>\d+)")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """
+    One image, as a catalog names it.
+
+    Parameters
+    ----------
+    path : str
+        A file; with ``{band}`` in it, one file a band.
+    extension : int or str, optional
+        The FITS extension of ``file.fits[1]`` or ``file.fits[SCI]``.
+    row : int, optional
+        The row of ``shard.parquet#17``.
+    """
+
+    path: str
+    extension: int | str | None = None
+    row: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Take a catalog's entry apart."""
+        if match := _ROW.fullmatch(text):
+            return cls(match["path"], row=int(match["row"]))
+        if match := _EXTENSION.fullmatch(text):
+            extension = match["extension"]
+            return cls(match["path"], int(extension) if extension.isdigit() else extension)
+        return cls(text)
+
+    @property
+    def is_fits(self) -> bool:
+        """Whether it names FITS files."""
+        return self.path.lower().endswith(FITS_SUFFIXES)
+
+    def files(self, bands: Sequence[str]) -> list[str]:
+        """The files of each band, or the one file."""
+        return [self.path.replace(BAND, band) for band in bands] if BAND in self.path else [self.path]
+
+    def exists(self) -> bool:
+        """Whether there is a file; of several bands, whether there is any."""
+        if BAND in self.path:
+            folder, name = Path(self.path).parent, glob.escape(Path(self.path).name)
+            return folder.is_dir() and any(folder.glob(name.replace(glob.escape(BAND), "*")))
+        return os.path.isfile(self.path)
+
+
+def strip_suffix(name: str, suffixes: Sequence[str]) -> str:
+    """A file's name without its ending, ``.fits.gz`` counted as one."""
+    for suffix in sorted(suffixes, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name

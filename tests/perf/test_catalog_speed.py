@@ -1,0 +1,89 @@
+"""A GZ2 table of full size, made of real rows: how long it takes, and how much memory, beside reading it alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.csv
+import pytest
+
+from extract.catalog import Catalog
+from extract.matching import match_catalogs
+from extract.surveys import read_catalog
+from tests.perf.timing import measure
+
+pytestmark = [pytest.mark.perf, pytest.mark.slow]
+ROWS, COLUMNS = 239_695, 231
+DECALS_ROWS = 92_960
+# the child's own peak: maxrss of a child counts its parent's pages too
+COMMAND = """
+import sys
+from sommelier import main
+try:
+    main(["catalog", "sdss", sys.argv[1], "-o", sys.argv[2]])
+finally:
+    peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    print("PEAK", int(peak.split()[1]) * 1024)
+"""
+
+
+@pytest.fixture(scope="module")
+def release(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """gz2_hart16.csv with as many rows and columns as the real one: votes of Stripe 82, columns of gz2_hart16."""
+    folder = tmp_path_factory.mktemp("gz2")
+    columns = pd.read_csv(real_data / "gz_native_format_fixtures/galaxy_zoo_2/gz2_hart16.csv", nrows=1).columns
+    votes = pd.read_csv(real_data / "gz2_table5_stripe82/table5.csv.gz").sample(ROWS, replace=True, random_state=0)
+    rng = np.random.default_rng(0)
+    sky = {"ra": rng.uniform(0, 360, ROWS).round(6), "dec": rng.uniform(-10, 70, ROWS).round(6)}
+    words = {"rastring": "", "decstring": "", "gz2_class": rng.choice(["Sc+t", "Sb?m(m)", "Ser"], ROWS)}
+    made = {"dr7objid": 587722952231026744 + np.arange(ROWS)} | sky | words
+    table = pd.concat(
+        [votes.drop(columns=["ra", "dec"]).reset_index(drop=True), pd.DataFrame(made)], axis=1
+    )[columns]  # fmt: skip
+    assert table.shape == (ROWS, COLUMNS)
+    table.to_csv(folder / "gz2_hart16.csv", index=False)
+    return folder
+
+
+def test_reading_a_full_release(release: Path) -> None:
+    file = release / "gz2_hart16.csv"
+    times = measure(
+        3,
+        catalog=lambda: read_catalog("sdss", release),
+        pandas=lambda: pd.read_csv(file),
+        pyarrow=lambda: pyarrow.csv.read_csv(file),
+    )
+    print(f"  {times['catalog'] / times['pandas']:.2f} x pandas, {times['catalog'] / times['pyarrow']:.2f} x pyarrow")
+    assert times["catalog"] / max(times["pandas"], times["pyarrow"]) < 1.5
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
+def test_memory_of_the_whole_command(release: Path, tmp_path: Path) -> None:
+    start = time.perf_counter()
+    command = [sys.executable, "-c", COMMAND, str(release), str(tmp_path / "sdss.parquet")]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    peak = int(output.split("PEAK")[1])
+    print(f"  the command, Parquet written: {time.perf_counter() - start:.1f} s, peak {peak / 2**20:.0f} MiB")
+    assert peak < 2e9
+    assert len(Catalog.read(tmp_path / "sdss.parquet")) == ROWS
+
+
+def make_sky(n_rows: int, seed: int) -> Catalog:
+    rng = np.random.default_rng(seed)
+    ids = [str(number) for number in range(n_rows)]
+    sky = {"ra": rng.uniform(110, 260, n_rows), "dec": rng.uniform(-5, 60, n_rows)}
+    return Catalog(pd.DataFrame({"id_str": ids, "survey": "s", **sky, "image": ""}))
+
+
+def test_matching_two_surveys() -> None:
+    sdss, decals = make_sky(ROWS, 1), make_sky(DECALS_ROWS, 2)
+    same = decals.frame.index[:50_000]
+    sdss.frame.loc[same, ["ra", "dec"]] = decals.frame.loc[same, ["ra", "dec"]] + 0.2 / 3600
+    times = measure(3, match=lambda: match_catalogs(sdss, decals))
+    assert len(match_catalogs(sdss, decals)) >= 50_000
+    assert times["match"] < 10
