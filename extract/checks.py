@@ -15,6 +15,8 @@ from embeddings.store import EmbeddingStore
 from extract.devices import choose_device, count_cpus
 from extract.pipeline import Extraction
 from extract.preprocessing import Recipe
+from extract.references import Reference
+from extract.rendering import Rendering
 from extract.weights import BackboneSource, find_backbone
 from extract.worker import Embedder, Job
 
@@ -75,7 +77,8 @@ def verify_deep(
     rows = np.sort(np.random.default_rng(random_state).choice(good, min(n_rows, len(good)), replace=False))
     roots, images, ids = store.image_roots[rows], store.images[rows], store.ids[rows]
     paths = [os.path.join(image_root or root, image) for root, image in zip(roots, images, strict=True)]
-    status, vectors, hashes = Embedder(job).embed_images(paths) if len(rows) else ([], {}, [])
+    places = list(zip(store.ra[rows].tolist(), store.dec[rows].tolist(), strict=True))
+    status, vectors, hashes = Embedder(job).embed_images(paths, places) if len(rows) else ([], {}, [])
     recorded = store.dataset("image_sha256")[rows]
     problems, cosines = [], [np.inf]
     for index, path in enumerate(paths):
@@ -105,7 +108,8 @@ def _repeat_job(store: EmbeddingStore, backbone: str | None, device: str) -> Job
     recipe = Recipe(resize["recipe"], resize["size"], tuple(normalisation["mean"]), tuple(normalisation["std"]))
     batch_size = int(run["batch_size"])
     chosen = choose_device(device)
-    return Job(Path(os.devnull), store.survey, provenance, source, recipe, chosen, batch_size, count_cpus())
+    fixed = (Path(os.devnull), store.survey, provenance, source, recipe, chosen, batch_size, count_cpus())
+    return Job(*fixed, Rendering.from_dict(provenance.images))
 
 
 def _find_recorded(run: dict[str, Any], path: Path) -> BackboneSource:
@@ -158,17 +162,17 @@ def estimate_extraction(extraction: Extraction, n_batches: int = 3) -> Estimate:
     """
     batches = extraction.plan_batches()
     rows = np.concatenate(batches) if batches else np.empty(0, np.int64)
-    paths = extraction.paths
-    there = [paths[row] for row in rows if os.path.isfile(paths[row])]
+    paths, places = extraction.paths, extraction.places
+    there = [row for row in rows if Reference.parse(paths[row]).exists()]
     workers, _ = extraction.choose_workers(len(rows))
     seconds = 0.0 if not len(rows) else float("nan")
     if there:
         embedder = Embedder(extraction.make_job(1 if workers > 1 else None))
         size = extraction.batch_size
-        embedder.embed_images(there[:size])
         sample = there[: size * n_batches]
+        embedder.embed_images([paths[row] for row in sample[:size]], [places[row] for row in sample[:size]])
         start = time.perf_counter()
-        embedder.embed_images(sample)
+        embedder.embed_images([paths[row] for row in sample], [places[row] for row in sample])
         seconds = (time.perf_counter() - start) / len(sample) * len(there) / workers
     width = np.dtype(extraction.provenance.storage).itemsize * extraction.backbone.embed_dim
     total = len(extraction.catalog)

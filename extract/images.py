@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from embeddings.errors import SommelierError
+from extract.references import FITS_SUFFIXES
 
 Array = np.ndarray[Any, Any]
 
@@ -35,36 +35,22 @@ class ImageError(SommelierError):
     """An image that cannot be used: the reason becomes the row's status."""
 
 
-def read_image(path: str) -> tuple[bytes, bytes]:
+def read_image(path: str) -> bytes:
     """
     Read a file.
-
-    Returns
-    -------
-    data, sha256 : bytes
-        The file's bytes and their digest (32 bytes).
 
     Raises
     ------
     ImageError
-        When it is missing, unreadable or empty.
+        When it is missing or unreadable.
     """
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            return file.read()
     except FileNotFoundError:
         raise ImageError("no such file") from None
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}") from None
-    return data, hashlib.sha256(data).digest()
-
-
-def hash_image(path: str) -> bytes:
-    """The sha256 of an image file, zeros where it cannot be read."""
-    try:
-        return read_image(path)[1]
-    except ImageError:
-        return NO_FILE
 
 
 def decode_image(data: bytes, name: str = "") -> Array:
@@ -91,11 +77,22 @@ def decode_image(data: bytes, name: str = "") -> Array:
     image = _decode_jpeg(data) if data[:3] == b"\xff\xd8\xff" else None
     if image is None:
         image = _decode_pillow(data, name)
-    if min(image.shape[:2]) < MIN_SIDE:
-        raise ImageError(f"{image.shape[1]} x {image.shape[0]} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed")
-    if max(image.shape[:2]) > MAX_ASPECT * min(image.shape[:2]):
-        raise ImageError(f"{image.shape[1]} x {image.shape[0]} pixels: a strip, not a cut-out")
+    check_sides(*image.shape[:2])
     return image
+
+
+def check_sides(height: int, width: int) -> None:
+    """
+    Refuse placeholders and strips.
+
+    Raises
+    ------
+    ImageError
+    """
+    if min(height, width) < MIN_SIDE:
+        raise ImageError(f"{width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed")
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise ImageError(f"{width} x {height} pixels: a strip, not a cut-out")
 
 
 def _decode_jpeg(data: bytes) -> Array | None:
@@ -113,7 +110,7 @@ def _decode_jpeg(data: bytes) -> Array | None:
 def _decode_pillow(data: bytes, name: str) -> Array:
     kind = os.path.splitext(name)[1] or "file"
     if data[:6] == b"SIMPLE":  # Pillow would show its integers as they are
-        raise ImageError(f"{kind} is FITS, which is not read yet: make a JPEG or PNG of it")
+        raise ImageError(f"{kind} is FITS under another name: it must end in {', '.join(FITS_SUFFIXES)}")
     try:
         with Image.open(io.BytesIO(data)) as image:
             _check_pixels(*image.size)

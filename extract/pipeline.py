@@ -32,9 +32,11 @@ from extract.devices import (
     count_cpus,
     describe_device,
 )
-from extract.images import DECODING, NO_FILE, hash_image
+from extract.fits import MAX_MISSING
+from extract.images import NO_FILE
 from extract.plan import cut_batches, match_rows, parse_share, take_shard
 from extract.preprocessing import Recipe
+from extract.rendering import choose_rendering
 from extract.weights import find_backbone
 from extract.worker import Counters, Embedder, Job, Part, embed_part, group_batches, start_worker, stop_on_signals
 
@@ -51,6 +53,10 @@ class Options:
     pools: tuple[str, ...] = ("cls",)
     size: int = 224
     recipe: str = "whole"
+    stretch: str | None = None
+    bands: tuple[str, ...] = ()
+    cutout: float | None = None
+    max_missing: float = MAX_MISSING
     revision: str | None = None
     image_root: str | None = None
     precision: str = "auto"
@@ -86,7 +92,8 @@ def extract_embeddings(
         Called with rows done, rows failed and rows to do while work goes on.
     **options
         Fields of `Options`: ``layers`` and ``pools`` (every combination), ``size`` in pixels, ``recipe`` (``whole``
-        or ``hf``), ``revision``, ``image_root`` (instead of the catalog's), ``precision``, ``storage``, ``batch_size``,
+        or ``hf``), for FITS ``stretch``, ``bands`` (blue to red), ``cutout`` (arcsec) and ``max_missing`` (a share),
+        ``revision``, ``image_root`` (instead of the catalog's), ``precision``, ``storage``, ``batch_size``,
         ``workers``, ``threads`` (in each worker), ``device``, ``shard`` (I, N), ``retry_failed``, ``max_failures``
         (a share below 1, or a count).
 
@@ -128,8 +135,10 @@ class Extraction:
             raise SommelierError(
                 "--retry-failed does not go with --shard: which rows failed is known when all are joined."
             )
-        self.provenance = self._describe()
         self._read_catalogs([catalogs] if isinstance(catalogs, Catalog) else list(catalogs))
+        images = (image for catalog in self._given for image in catalog.frame["image"])
+        self.rendering = choose_rendering(images, options.stretch, options.bands, options.cutout, options.max_missing)
+        self.provenance = self._describe()
         self._merge_with_store()
 
     # the plan
@@ -151,7 +160,7 @@ class Extraction:
         }
         return Provenance(
             backbone.to_dict() | self.recipe.to_dict(),
-            DECODING,
+            self.rendering.to_dict(),
             resolve_spaces(options.layers, options.pools, backbone.depth, backbone.label),
             choose_precision(options.precision, self.device),
             options.storage,
@@ -208,6 +217,11 @@ class Extraction:
         roots = [self.roots[index] for index in self.root_index]
         return [os.path.join(root, image) for root, image in zip(roots, self.catalog.frame["image"], strict=True)]
 
+    @property
+    def places(self) -> list[tuple[float, float]]:
+        """Every row's ra and dec, in degrees."""
+        return list(map(tuple, self.catalog.frame[["ra", "dec"]].to_numpy(np.float64).tolist()))
+
     def _open_sources(self) -> list[Source]:
         """The store, if there is one, and the parts."""
         files = ([self.output] if self.output.exists() else []) + list_parts(self.output)
@@ -216,10 +230,11 @@ class Extraction:
     def _hash_known(self, sources: Sequence[Source]) -> dict[str, bytes]:
         """The images, as they are now, of the catalog's rows that some source holds."""
         known = {id_str for source in sources for id_str in source.ids}
-        ids, paths = self.catalog.ids[self.kept :].tolist(), self.paths[self.kept :]
-        pairs = [(id_str, path) for id_str, path in zip(ids, paths, strict=True) if id_str in known]
+        ids, paths, places = self.catalog.ids.tolist(), self.paths, self.places
+        rows = [row for row in range(self.kept, len(ids)) if ids[row] in known]
         with ThreadPoolExecutor(count_cpus()) as pool:
-            hashes = dict(zip((p[0] for p in pairs), pool.map(hash_image, (p[1] for p in pairs)), strict=True))
+            digests = pool.map(lambda row: self.rendering.hash(paths[row], *places[row]), rows)
+            hashes = dict(zip((ids[row] for row in rows), digests, strict=True))
         # an image that cannot be read now says nothing about the row that it once gave: the row stays
         return {id_str: digest for id_str, digest in hashes.items() if digest != NO_FILE}
 
@@ -285,8 +300,11 @@ class Extraction:
         job = self.make_job(threads)
         most = PART_ROWS[self.device.split(":")[0]]
         per_part = max(1, min(most, -(-rows // (4 * workers))) // self.batch_size)
-        ids, paths = self.catalog.ids, self.paths
-        parts = (Part(ids[group].tolist(), [paths[row] for row in group]) for group in group_batches(batches, per_part))
+        ids, paths, places = self.catalog.ids, self.paths, self.places
+        parts = (
+            Part(ids[group].tolist(), [paths[row] for row in group], [places[row] for row in group])
+            for group in group_batches(batches, per_part)
+        )
         context = get_context("spawn")
         counters = Counters(context)
         limit = parse_share(self.options.max_failures, self.wanted) / self.options.shard[1]
@@ -372,7 +390,7 @@ class Extraction:
     def make_job(self, threads: int | None = None) -> Job:
         """What a worker needs."""
         fixed = (self.output, self.survey, self.provenance, self.backbone, self.recipe, self.device, self.batch_size)
-        return Job(*fixed, threads or self.options.threads or count_cpus())
+        return Job(*fixed, threads or self.options.threads or count_cpus(), self.rendering)
 
     # the join
 

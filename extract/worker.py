@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import signal
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from astropy.utils.exceptions import AstropyWarning
 
 from embeddings.errors import SommelierError
 from embeddings.layout import encode_strings
 from embeddings.parts import write_part
 from embeddings.provenance import Provenance, Space
 from extract.backbone import Backbone
-from extract.images import NO_FILE, ImageError, decode_image, read_image
 from extract.preprocessing import Recipe
+from extract.rendering import Rendering
 from extract.weights import BackboneSource
 
 Array = np.ndarray[Any, Any]
+Place = tuple[float, float]
+NOWHERE = (math.nan, math.nan)
 REASON_LENGTH = 200
 
 
@@ -44,14 +49,16 @@ class Job:
     device: str
     batch_size: int
     threads: int
+    rendering: Rendering = field(default_factory=Rendering)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows that are written together: ids and full image paths."""
+    """Rows that are written together: ids, full image paths, and positions (ra and dec in degrees) for cut-outs."""
 
     ids: list[str]
     paths: list[str]
+    places: list[Place] | None = None
 
 
 @dataclass
@@ -121,7 +128,8 @@ class Embedder:
         """
         written: list[Future[Path]] = []
         try:
-            self._embed_parts(parts, counters, written)
+            with silence_readers():
+                self._embed_parts(parts, counters, written)
         finally:
             wait(written)
         for future in written:
@@ -140,9 +148,11 @@ class Embedder:
             if counters.stopped:
                 break
 
-    def embed_images(self, paths: Sequence[str]) -> tuple[list[str], dict[Space, Array], list[bytes]]:
+    def embed_images(
+        self, paths: Sequence[str], places: Sequence[Place] | None = None
+    ) -> tuple[list[str], dict[Space, Array], list[bytes]]:
         """
-        Embed images without writing them.
+        Embed images without writing them; cut-outs need their places.
 
         Returns
         -------
@@ -151,26 +161,31 @@ class Embedder:
             NaN where failed.
         hashes : list of bytes
         """
-        part = Part([str(i) for i in range(len(paths))], list(paths))
-        rows = [self._embed_batch(ids, loaded) for _, ids, loaded in self._load_ahead([part])]
+        part = Part([str(i) for i in range(len(paths))], list(paths), list(places) if places else None)
+        with silence_readers():
+            rows = [self._embed_batch(ids, loaded) for _, ids, loaded in self._load_ahead([part])]
         vectors = {s: np.concatenate([batch.vectors[s] for batch in rows]) for s in self.job.provenance.spaces}
         return [s for b in rows for s in b.status], vectors, [h for b in rows for h in b.hashes]
 
     def _load_ahead(self, parts: Iterable[Part]) -> Iterator[tuple[bool, list[str], list[tuple[bytes, Array | str]]]]:
         """Batches with their images decoded by threads, two batches ahead of the model."""
         waiting: deque[tuple[bool, list[str], list[Future[tuple[bytes, Array | str]]]]] = deque()
-        for last_of_part, ids, paths in self._cut(parts):
-            waiting.append((last_of_part, ids, [self._decoders.submit(load_image, path) for path in paths]))
+        load = self.job.rendering.load
+        for last_of_part, batch in self._cut(parts):
+            images = zip(batch.paths, batch.places or (), strict=True)
+            waiting.append((last_of_part, batch.ids, [self._decoders.submit(load, path, *at) for path, at in images]))
             if len(waiting) > 2:
                 yield _collect(waiting.popleft())
         while waiting:
             yield _collect(waiting.popleft())
 
-    def _cut(self, parts: Iterable[Part]) -> Iterator[tuple[bool, list[str], list[str]]]:
+    def _cut(self, parts: Iterable[Part]) -> Iterator[tuple[bool, Part]]:
         size = self.job.batch_size
         for part in parts:
+            places = part.places or [NOWHERE] * len(part.ids)
             for start in range(0, len(part.ids), size):
-                yield start + size >= len(part.ids), part.ids[start : start + size], part.paths[start : start + size]
+                rows = slice(start, start + size)
+                yield start + size >= len(part.ids), Part(part.ids[rows], part.paths[rows], places[rows])
 
     def _embed_batch(self, ids: list[str], loaded: list[tuple[bytes, Array | str]]) -> Rows:
         spaces = self.job.provenance.spaces
@@ -227,14 +242,17 @@ class Embedder:
         )
 
 
-def load_image(path: str) -> tuple[bytes, Array | str]:
-    """The sha256 of an image file, and its pixels or the reason why there are none."""
-    digest = NO_FILE
-    try:
-        data, digest = read_image(path)
-        return digest, decode_image(data, path)
-    except ImageError as error:
-        return digest, " ".join(str(error).split())
+@contextmanager
+def silence_readers() -> Iterator[None]:
+    """
+    Keep what astropy says of odd headers off the screen: what matters becomes a row's status.
+
+    Warning filters belong to the process, so they are set once around all decoding threads, not in them.
+    """
+    with warnings.catch_warnings():
+        for category in (AstropyWarning, RuntimeWarning, UserWarning):
+            warnings.filterwarnings("ignore", category=category, module=r"astropy\.")
+        yield
 
 
 def _collect(

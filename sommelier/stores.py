@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sommelier.group import AUTO, PATH, as_json, format_seconds, seed, show_progress
+from sommelier.group import AUTO, BANDS, PATH, SHARE, as_json, format_seconds, seed, show_progress
 
 if TYPE_CHECKING:
     from extract.pipeline import Extraction
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     type=click.Choice(["whole", "hf"]),
     help="whole: resize the whole cut-out. hf: as transformers does, resize to 256 and crop 224.",
 )
+@click.option("--stretch", help="For FITS: auto, lupton, dr2, asinh; lupton:Q=8,stretch=0.5. [default: auto]")
+@click.option("--bands", type=BANDS, default="", help="For FITS, blue to red: g,r,z; fills {band} or picks planes.")
+@click.option("--cutout", type=float, help="For FITS: cut a square of so many arcsec at each position.")
+@click.option("--max-missing", type=SHARE, default="20%", help="FITS images with more missing pixels fail.")
 @click.option("--revision", help="Branch, tag or commit on the hub.")
 @click.option("--images", "image_root", type=PATH, help="Folder of the images, instead of the catalog's.")
 @click.option("--precision", default="auto", help="fp32, bf16 or fp16; auto is bf16 on a GPU that has it.")
@@ -66,6 +70,7 @@ def extract(
     sommelier extract spiral.parquet --backbone facebook/dinov2-base -o spiral.h5
     sommelier extract spiral.parquet --backbone DIR --layer 7 --layer -1 --pool cls --pool patch-mean -o spiral.h5
     sommelier extract *.parquet --backbone tiny -o 'stores/{survey}.h5'
+    sommelier extract mosaic.parquet --backbone DIR --cutout 30 --stretch dr2 --bands g,r,z -o cutouts.h5
     """
     from extract.catalog import Catalog, split_surveys
     from extract.pipeline import Extraction, Options

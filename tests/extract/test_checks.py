@@ -78,7 +78,9 @@ def test_as_many_rows_as_asked_for(made: Path, monkeypatch: pytest.MonkeyPatch) 
 
     embedded: list[str] = []
     embed = Embedder.embed_images
-    monkeypatch.setattr(Embedder, "embed_images", lambda self, paths: [embedded.extend(paths), embed(self, paths)][1])
+    monkeypatch.setattr(
+        Embedder, "embed_images", lambda self, paths, places: [embedded.extend(paths), embed(self, paths)][1]
+    )
     with EmbeddingStore.open(made / "s.h5") as store:
         samples = []
         for seed in (0, 0, 1, 2, 3):

@@ -19,8 +19,9 @@ from embeddings.provenance import Provenance, Space
 from embeddings.store import EmbeddingStore
 from extract.images import NO_FILE
 from extract.preprocessing import Recipe
+from extract.rendering import Rendering
 from extract.weights import find_backbone
-from extract.worker import REASON_LENGTH, Counters, Embedder, Job, Part, group_batches, load_image
+from extract.worker import REASON_LENGTH, Counters, Embedder, Job, Part, group_batches
 from tests.extract.models import make_model, save_model
 
 SPACE, OTHER = Space(1, "cls"), Space(2, "patch-mean")
@@ -146,13 +147,13 @@ def test_long_reasons_are_cut(galaxies: list[str], tmp_path: Path) -> None:
 
 
 def test_an_image_and_its_digest(galaxies: list[str], tmp_path: Path) -> None:
-    digest, image = load_image(galaxies[3])
+    digest, image = Rendering().load(galaxies[3])
     assert digest == hashlib.sha256(Path(galaxies[3]).read_bytes()).digest()
     assert isinstance(image, np.ndarray)
     assert (image == colour_of(3)).all()
-    assert load_image(str(tmp_path / "none.png")) == (NO_FILE, "no such file")
+    assert Rendering().load(str(tmp_path / "none.png")) == (NO_FILE, "no such file")
     (tmp_path / "x.png").write_bytes(b"text")
-    assert load_image(str(tmp_path / "x.png")) == (hashlib.sha256(b"text").digest(), ".png is not an image")
+    assert Rendering().load(str(tmp_path / "x.png")) == (hashlib.sha256(b"text").digest(), ".png is not an image")
 
 
 # numbers that do not fit
