@@ -193,8 +193,8 @@ def expected_shares(
         if step is None:
             shares[question.name] = np.ones_like(fraction(question.targets[0]), dtype=np.float64)
         elif owners.get(step) in shares:
-            chosen = np.nan_to_num(fraction(step).astype(np.float64))
-            shares[question.name] = shares[owners[step]] * (chosen if question.parent else 1 - chosen)
+            chosen = fraction(step).astype(np.float64)
+            shares[question.name] = shares[owners[step]] * np.nan_to_num(chosen if question.parent else 1 - chosen)
     return {question.name: shares[question.name] for question in questions if question.name in shares}
 
 

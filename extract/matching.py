@@ -97,12 +97,12 @@ def compare_labels(a: Catalog, b: Catalog, pairs: pd.DataFrame) -> list[dict[str
         place = pd.Series(np.arange(len(catalog)), index=catalog.frame["id_str"])
         rows.append(place.loc[pairs[f"id_{side}"]].to_numpy())
     scores = []
-    for target in list_targets(shared):
-        column = f"{target}_fraction" if f"{target}_fraction" in a.frame else target
+    columns = [column for question in shared for column in question.target_columns]
+    for target, column in zip(list_targets(shared), columns, strict=True):
         x, y = (catalog.frame[column].to_numpy(dtype=np.float64)[r] for catalog, r in zip((a, b), rows, strict=True))
         both = np.isfinite(x) & np.isfinite(y)
         x, y = x[both], y[both]
-        varied = len(x) > 1 and x.std() > 0 and y.std() > 0
+        varied = len(x) > 1 and np.ptp(x) > 0 and np.ptp(y) > 0
         scores.append(
             {
                 "target": target,

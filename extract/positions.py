@@ -107,21 +107,22 @@ def compare_with_names(ra: Array, dec: Array, names: pd.Series[Any], file: Path)
     true_ra = 15 * (hours + minutes / 60 + seconds / 3600)
     true_dec = np.where(parts[3] == "-", -1, 1) * (degrees + arcminutes / 60 + arcseconds / 3600)
 
-    def elsewhere(a: Array, b: Array) -> float:
-        """Share of rows more than `SAME_PLACE` from where their names say."""
-        east = (np.abs(a - true_ra + 180) % 360 - 180) * np.cos(np.radians(true_dec))
-        return float((np.hypot(east, b - true_dec) > SAME_PLACE).mean())
+    def elsewhere(a: Array, b: Array) -> Array:
+        """Which rows are more than `SAME_PLACE` from where their names say."""
+        east = ((a - true_ra + 180) % 360 - 180) * np.cos(np.radians(true_dec))
+        return np.asarray(np.hypot(east, b - true_dec) > SAME_PLACE)
 
     x, y = ra[rows], dec[rows]
-    if elsewhere(x, y) <= 0.5:
+    wrong = elsewhere(x, y)
+    if wrong.mean() <= 0.5:
         return
-    row = int(rows[0])
+    row = int(rows[np.argmax(wrong)])
     faults = {
         "ra and dec are swapped": (y, x),
         "ra is in hours, not degrees": (15 * x, y),
         "ra and dec are in radians": (np.degrees(x), np.degrees(y)),
     }
-    fault = next((words for words, (a, b) in faults.items() if elsewhere(a, b) <= 0.5), "rows seem mixed up")
+    fault = next((words for words, (a, b) in faults.items() if elsewhere(a, b).mean() <= 0.5), "rows seem mixed up")
     raise CatalogError(
         f"{file}: positions do not lie where the names say (row {row}: {names.iloc[row]} at ra {ra[row]:.5f}, "
         f"dec {dec[row]:.5f}): {fault}. Mend the columns ra and dec (degrees ICRS)."

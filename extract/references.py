@@ -11,8 +11,9 @@ from pathlib import Path
 
 FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")
 BAND = "{band}"
-_EXTENSION = re.compile(r"(?P<path>.+\.(?:fits|fit|fts)(?:\.gz|\.fz)?)\[(?P<extension>[^\[\]]+)\]", re.IGNORECASE)
-_ROW = re.compile(r"(?P<path>.+\.parquet)#(?P<row>\d+)")
+_ENDINGS = "|".join(map(re.escape, FITS_SUFFIXES))
+_EXTENSION = re.compile(rf"(?P<path>.+(?:{_ENDINGS}))\[(?P<extension>[^\[\]]+)\]", re.IGNORECASE)
+_ROW = re.compile(r"(?P<path>.+\.parquet)#(?P<row>[0-9]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Reference:
             return cls(match["path"], row=int(match["row"]))
         if match := _EXTENSION.fullmatch(text):
             extension = match["extension"]
-            return cls(match["path"], int(extension) if extension.isdigit() else extension)
+            return cls(match["path"], int(extension) if extension.isdecimal() else extension)
         return cls(text)
 
     @property
@@ -55,10 +56,12 @@ class Reference:
 
     def exists(self) -> bool:
         """Whether there is a file; of several bands, whether there is any."""
-        if BAND in self.path:
-            folder, name = Path(self.path).parent, glob.escape(Path(self.path).name)
-            return folder.is_dir() and any(folder.glob(name.replace(glob.escape(BAND), "*")))
-        return os.path.isfile(self.path)
+        if BAND not in self.path:
+            return os.path.isfile(self.path)
+        start, rest = self.path.split(BAND, 1)
+        folder, slash, name = start.rpartition("/")
+        pattern = (glob.escape(name) + "*" + glob.escape(rest)).replace(BAND, "*")
+        return any(path.is_file() for path in Path(folder + slash).glob(pattern))
 
 
 def strip_suffix(name: str, suffixes: Sequence[str]) -> str:

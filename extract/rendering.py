@@ -85,9 +85,9 @@ class Rendering:
         try:
             if reference.is_fits:
                 return self._load_fits(reference, ra, dec)
+            data, digest = self._read(reference)
             if self.cutout is not None:
                 raise ImageError("only FITS images have a WCS by which to cut")
-            data, digest = self._read(reference)
             return digest, decode_image(data, reference.path)
         except ImageError as error:
             if reference.is_fits:

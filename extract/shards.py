@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,8 @@ def read_hub_catalog(
     for column in [column for column in table if column.lower() in ("ra", "dec")]:
         del table[column]
     core = Core(ids, name or known.survey, ra, dec, image, np.ones(len(ids), bool), str(root))
-    return tidy_catalog(core, table, dialect, False, Choices(**choices), files[0])
+    source = files[0] if len(files) == 1 else root / f"{len(files)} files"
+    return tidy_catalog(core, table, dialect, False, Choices(**choices), source)
 
 
 def _list_shards(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
@@ -83,7 +84,9 @@ def _list_shards(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
         if not path.exists():
             raise CatalogError(f"{path} does not exist. Give Parquet files of the release, or their folder.")
         below = [path / name for name in walk_files(path, (".parquet",))] if path.is_dir() else [path]
-        files |= dict.fromkeys(file.resolve() for file in below)
+        files |= dict.fromkeys(
+            Path(os.path.abspath(file)) for file in below
+        )  # links stay: the hub's cache is made of them
     if not files:
         raise CatalogError(f"{paths[0]} holds no Parquet files.")
     return list(files)
@@ -122,7 +125,7 @@ def _find_hub_dialect(campaign: Campaign, table: Columns, file: Path) -> Dialect
     )
 
 
-_local = threading.local()  # readers of Parquet are not shared between threads
+_local = threading.local()  # each thread keeps what it read: threads seek in different places
 
 
 def read_shard_image(path: str, row: int) -> bytes:
@@ -139,39 +142,37 @@ def read_shard_image(path: str, row: int) -> bytes:
     ImageError
         When file, row or image are not there.
     """
-    if not os.path.isfile(path):
-        raise ImageError("no such file")
     try:
-        starts, file = _open_shard(path)
-        group = int(np.searchsorted(starts, row, side="right")) - 1
-        if not 0 <= row < starts[-1]:
-            raise ImageError(f"the shard has {starts[-1]} rows, none is number {row}")
-        data = _read_group(path, file, group)[row - int(starts[group])]
+        changed = Path(path).stat().st_mtime_ns
+        first, images = _read_group(path, changed, row)
+    except FileNotFoundError:
+        raise ImageError("no such file") from None
     except (pa.ArrowException, OSError) as error:
-        raise ImageError(f"cannot be read: {error}") from None
+        raise ImageError(f"cannot be read: {' '.join(str(error).split())}") from None
+    data = images[row - first]
     if data is None:
         raise ImageError("the row has no image")
-    return bytes(data)
+    return data
 
 
-def _open_shard(path: str) -> tuple[np.ndarray[Any, Any], pq.ParquetFile]:
-    """The reader of a shard, and the first row of each group with the end behind it."""
-    opened: dict[str, tuple[np.ndarray[Any, Any], pq.ParquetFile]] = _local.__dict__.setdefault("opened", {})
-    if path not in opened:
-        file = pq.ParquetFile(path)
+def _read_group(path: str, changed: int, row: int) -> tuple[int, list[bytes | None]]:
+    """The number of the first row of the row group that holds a row, and the group's images."""
+    kept: deque[tuple[str, int, int, list[bytes | None]]] = _local.__dict__.setdefault(
+        "kept", deque(maxlen=GROUPS_KEPT)
+    )
+    for place, when, first, images in kept:
+        if (place, when) == (path, changed) and first <= row < first + len(images):
+            return first, images
+    with pq.ParquetFile(path) as file:
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        opened[path] = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), file
-    return opened[path]
-
-
-def _read_group(path: str, file: pq.ParquetFile, group: int) -> list[bytes | None]:
-    groups: OrderedDict[tuple[str, int], list[bytes | None]] = _local.__dict__.setdefault("groups", OrderedDict())
-    key = (path, group)
-    if key in groups:
-        groups.move_to_end(key)
-    else:
-        column = file.read_row_group(group, columns=[f"{IMAGE}.bytes"])[IMAGE]
-        groups[key] = [None if value is None else value["bytes"] for value in column.to_pylist()]
-        if len(groups) > GROUPS_KEPT:
-            groups.popitem(last=False)
-    return groups[key]
+        ends = np.cumsum(sizes)
+        if not 0 <= row < sum(sizes):
+            raise ImageError(f"the shard has {sum(sizes)} rows, none is number {row}")
+        group = int(np.searchsorted(ends, row, side="right"))
+        table = file.read_row_group(group, columns=[f"{IMAGE}.bytes"])
+    if IMAGE not in table.column_names:
+        raise ImageError(f"the shard has no column {IMAGE!r} that holds image bytes")
+    images = [value and value["bytes"] for value in table[IMAGE].to_pylist()]
+    first = int(ends[group]) - sizes[group]
+    kept.append((path, changed, first, images))
+    return first, images

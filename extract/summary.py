@@ -10,6 +10,7 @@ from embeddings.questions import Question, expected_shares
 from extract.catalog import CORE, Catalog
 from extract.matching import has_position
 from extract.schema import CROSSINGS, MAP_VERSION, NO_CROSSING
+from extract.votes import BESIDE, ENDINGS
 
 
 def summarise_catalog(catalog: Catalog) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def summarise_catalog(catalog: Catalog) -> dict[str, Any]:
         volunteers that reached it beside the share that the tree and the fractions let expect.
     """
     missing = catalog.missing_images()
-    labels = {name for question in catalog.questions for name in _columns_of(question, catalog)}
+    labels = {name for question in catalog.questions for name in _columns_of(question)}
     return {
         "rows": len(catalog),
         "surveys": catalog.surveys,
@@ -42,12 +43,12 @@ def summarise_catalog(catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def _columns_of(question: Question, catalog: Catalog) -> list[str]:
-    return [
-        name
-        for name in catalog.frame.columns
-        if name == question.total_column or any(name == t or name.startswith(f"{t}_") for t in question.targets)
-    ]
+def _columns_of(question: Question) -> list[str]:
+    """The columns that a reader makes of a question; a catalog need not have all."""
+    if question.kind == "value":
+        return [question.name]
+    endings = ("", "_raw_fraction", *ENDINGS.values(), *BESIDE)
+    return [question.total_column, *(target + ending for target in question.targets for ending in endings)]
 
 
 def _summarise_questions(catalog: Catalog) -> list[dict[str, Any]]:
@@ -55,6 +56,7 @@ def _summarise_questions(catalog: Catalog) -> list[dict[str, Any]]:
     totals = {q.name: frame[q.total_column].to_numpy() for q in catalog.questions if q.total_column in frame}
     everybody = next((q.name for q in catalog.questions if not q.parent and not q.unless and q.name in totals), None)
     expected = expected_shares(catalog.questions, lambda target: _raw_fraction(catalog, target))
+    began = totals[everybody].astype(float) > 0 if everybody else np.ones(len(frame), bool)
     summary = []
     for question in catalog.questions:
         label = frame[question.target_columns[0]].to_numpy(dtype=float)
@@ -63,11 +65,9 @@ def _summarise_questions(catalog: Catalog) -> list[dict[str, Any]]:
             total = totals[question.name].astype(float)
             record["mean_votes"] = _mean(total)
             if everybody and question.name in expected:
-                started = totals[everybody].astype(float)
-                share = np.divide(total, started, out=np.full(len(total), np.nan), where=started > 0)
-                record["share_reached"] = _mean(share)
+                record["share_reached"] = _mean(total[began] / totals[everybody][began])
         if question.name in expected:
-            record["share_expected"] = _mean(expected[question.name])
+            record["share_expected"] = _mean(expected[question.name][began])
         summary.append(record)
     return summary
 

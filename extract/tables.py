@@ -77,32 +77,34 @@ def read_columns(file: Path, text_columns: Sequence[str] = ()) -> dict[str, pd.S
         frame = read_table(file, text_columns)
         return {str(name): frame[name] for name in frame}
     try:
-        if suffix == ".parquet":
-            table = _flat_columns(pq.ParquetFile(file))
-        else:
-            types = dict.fromkeys(text_columns, pa.string())
-            options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
-            table = pa.csv.read_csv(file, convert_options=options)
-    except (pa.ArrowException, OSError, UnicodeError) as error:
+        table = _read_arrow(file, suffix, text_columns)
+        names = table.column_names
+        repeated = [name for name in names if names.count(name) > 1]
+        if repeated:
+            raise CatalogError(f"{file} has the column {repeated[0]!r} more than once. Keep one of them.")
+        exact = {name: _keep_digits(table[name]) for name in names if _loses_digits(table[name])}
+        rest = table.drop_columns(list(exact))
+        del table  # Arrow's memory goes as the columns are converted, and must not be touched after that
+        frame = _decode_bytes(rest.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True))
+        if suffix != ".parquet":
+            exact |= _read_unsigned(file, _find_lossy(frame, 2**63))
+    except (pa.ArrowException, OSError, ValueError) as error:  # text that is not UTF-8 is a ValueError
         raise CatalogError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
-    names = table.column_names
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise CatalogError(f"{file} has the column {repeated[0]!r} more than once. Keep one of them.")
-    exact = {
-        name: pd.Series(pd.array(table[name].to_pylist(), dtype="Int64"), name=name)
-        for name in names
-        if _loses_digits(table[name])
-    }
-    rest = table.drop_columns(list(exact))
-    del table  # Arrow's memory goes as the columns are converted, and must not be touched after that
-    frame = rest.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
     return {name: exact[name] if name in exact else frame[name] for name in names}
 
 
-def _flat_columns(file: pq.ParquetFile) -> pa.Table:
-    """All columns but those that hold arrays or structures, which are not even read."""
-    return file.read([field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)])
+def _read_arrow(file: Path, suffix: str, text_columns: Sequence[str]) -> pa.Table:
+    """A CSV or Parquet file without its nested columns, and without an index that pandas saved."""
+    if suffix == ".parquet":
+        parquet = pq.ParquetFile(file)
+        fields = [field for field in parquet.schema_arrow if not pa.types.is_nested(field.type)]
+        return parquet.read([field.name for field in fields if not field.name.startswith("__index_level_")])
+    options = pa.csv.ConvertOptions(column_types=dict.fromkeys(text_columns, pa.string()), strings_can_be_null=True)
+    table = pa.csv.read_csv(file, convert_options=options)
+    foreign = [field.name for field in table.schema if pa.types.is_binary(field.type)]
+    if foreign:
+        raise CatalogError(f"{file}: the text in column {foreign[0]!r} is not UTF-8. Save the table as UTF-8.")
+    return table
 
 
 def _loses_digits(column: pa.ChunkedArray) -> bool:
@@ -113,12 +115,32 @@ def _loses_digits(column: pa.ChunkedArray) -> bool:
     return ends["min"] is not None and max(-ends["min"], ends["max"]) > EXACT_INTEGERS
 
 
+def _keep_digits(column: pa.ChunkedArray) -> pd.Series[Any]:
+    kind: Any = "UInt64" if pa.types.is_unsigned_integer(column.type) else "Int64"
+    return pd.Series(pd.array(column.to_pylist(), dtype=kind))
+
+
+def _find_lossy(frame: pd.DataFrame, largest: int = EXACT_INTEGERS) -> list[str]:
+    """Columns that were read as floats and may have been longer integers."""
+    return [str(name) for name in frame.select_dtypes("float") if (frame[name].abs() >= largest).any()]
+
+
+def _read_unsigned(file: Path, columns: Sequence[str]) -> dict[str, pd.Series[Any]]:
+    """Integers from 2^63 on, as SDSS's specObjID has them; true floats are left out."""
+    if not columns:
+        return {}
+    types = dict.fromkeys(columns, pa.string())
+    options = pa.csv.ConvertOptions(column_types=types, include_columns=columns, strings_can_be_null=True)
+    text = pa.csv.read_csv(file, convert_options=options).to_pandas()
+    whole = [name for name in columns if text[name].dropna().str.fullmatch(r"\d+").all()]
+    return {name: pd.to_numeric(text[name], dtype_backend="numpy_nullable").astype("UInt64") for name in whole}
+
+
 def _read_text(file: Path, separator: str | None, text_columns: Sequence[str]) -> pd.DataFrame:
     engine: Any = "python" if separator is None else "c"
     frame = pd.read_csv(file, sep=separator, engine=engine, dtype=dict.fromkeys(text_columns, str))
     # integers beside gaps were read as floats: those that lost digits are read again
-    lossy = [str(name) for name in frame.select_dtypes("float") if (frame[name].abs() >= EXACT_INTEGERS).any()]
-    if lossy:
+    if lossy := _find_lossy(frame):
         frame[lossy] = pd.read_csv(file, sep=separator, engine=engine, usecols=lossy, dtype_backend="numpy_nullable")
     return frame
 
