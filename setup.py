@@ -15,7 +15,7 @@ setup(
     license="BSD-3-Clause",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=["sommelier", "embeddings", "extract", "heads"],
+    packages=["sommelier", "embeddings", "extract", "extract.download", "heads"],
     package_data={"embeddings": ["FORMAT.md"]},
     entry_points={"console_scripts": ["sommelier=sommelier:main"]},
     install_requires=[

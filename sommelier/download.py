@@ -15,7 +15,7 @@ from sommelier.group import PATH
 
 if TYPE_CHECKING:
     from extract.download import Download
-    from extract.releases import Release
+    from extract.download.releases import Release
 
 
 @click.command()
@@ -34,7 +34,7 @@ def download(survey: str, folder: Path, images: bool, mirror: str | None) -> Non
     sommelier download sdss --to sdss --images
     """
     from extract.download import download_release
-    from extract.releases import find_release
+    from extract.download.releases import find_release
 
     release = find_release(survey)
     _announce(release, folder, images)

@@ -44,6 +44,12 @@ def test_modules_are_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 450
 
 
+def test_every_package_is_installed() -> None:
+    (listed,) = re.findall(r"packages=\[(.*?)\]", (ROOT / "setup.py").read_text())
+    there = {".".join(path.parent.relative_to(ROOT).parts) for path in MODULES if path.name == "__init__.py"}
+    assert set(re.findall(r'"(.*?)"', listed)) == there
+
+
 @pytest.mark.parametrize("room", ["embeddings", "heads"])
 def test_no_torch_without_need(room: str) -> None:
     code = f"import {room}, sys; print(*sys.modules)"

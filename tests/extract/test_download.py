@@ -31,8 +31,8 @@ from click.testing import CliRunner
 from embeddings.errors import BusyError, SommelierError
 from embeddings.parts import FileLock
 from extract.download import Download, check_file, download_release, mirror_url
-from extract.releases import RELEASES, ImageArchive, Release, ReleaseFile, WrongFile, find_release, format_size
-from extract.transfer import CHUNK
+from extract.download.releases import RELEASES, ImageArchive, Release, ReleaseFile, WrongFile, find_release, format_size
+from extract.download.transfer import CHUNK
 from sommelier.download import _show_bytes, download
 from tests.extract.server import Answer, Server, serve
 
@@ -91,7 +91,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the client would have slept; it does not."""
     slept: list[float] = []
-    monkeypatch.setattr("extract.transfer.sleep", slept.append)
+    monkeypatch.setattr("extract.download.transfer.sleep", slept.append)
     return slept
 
 
@@ -378,7 +378,7 @@ def test_a_server_without_ranges_that_always_breaks_is_given_up(fetch: Fetch, se
 def test_a_server_that_falls_silent(
     fetch: Fetch, server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("extract.transfer.TIMEOUT", (5, 0.1))
+    monkeypatch.setattr("extract.download.transfer.TIMEOUT", (5, 0.1))
     server.answers = [Answer(cut=200_000, stall=0.5)]
     fetch()
     assert server.asked[1].status == 206

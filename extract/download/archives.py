@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from embeddings.errors import SommelierError
-from extract.releases import ImageArchive, WrongFile, format_size
+from extract.download.releases import ImageArchive, WrongFile, format_size
 
 IMAGES = (".jpg", ".jpeg", ".png")
 DAMAGE = (BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error)  # RuntimeError: encrypted

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from embeddings.errors import SommelierError
 from embeddings.files import sync_path
 from embeddings.parts import FileLock
-from extract.archives import count_images, unpack_images
-from extract.releases import Release, ReleaseFile, WrongFile, find_release
-from extract.transfer import Partial, Transfer
+from extract.download.archives import count_images, unpack_images
+from extract.download.releases import Release, ReleaseFile, WrongFile, find_release
+from extract.download.transfer import Partial, Transfer
 
 Report = Callable[[str, int, int | None], None]
 

@@ -18,8 +18,8 @@ import urllib3
 
 from embeddings.errors import SommelierError
 from embeddings.files import sync_path
-from extract.archives import require_space
-from extract.releases import format_size
+from extract.download.archives import require_space
+from extract.download.releases import format_size
 
 CHUNK = 2**16
 TIMEOUT = (20, 60)  # seconds to connect, and without a byte
