@@ -38,9 +38,16 @@ def replace_file(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def refuse_overwrite(target: Path, *inputs: Path) -> None:
+def refuse_overwrite(target: Path, *inputs: Path, mark: str = "") -> None:
     """
     Refuse to put a Parquet table in the place of something else, or of what it is made from.
+
+    Parameters
+    ----------
+    target : Path
+    *inputs : Path
+    mark : str
+        The ``format`` in the metadata of what may be replaced; any Parquet file may without one.
 
     Raises
     ------
@@ -52,6 +59,18 @@ def refuse_overwrite(target: Path, *inputs: Path) -> None:
         raise StoreError(f"{target} is what is being read: writing onto it would lose it. Choose another output.")
     if not target.is_file() or _read_start(target) not in (b"", b"PAR1"):
         raise StoreError(f"{target} exists and is no Parquet file: it would be lost. Choose another output.")
+    if mark and read_mark(target) != mark:
+        raise StoreError(f"{target} exists and was not made by this program: it would be lost. Choose another output.")
+
+
+def read_mark(file: Path) -> str:
+    """The ``format`` in a Parquet file's metadata, empty where there is none."""
+    import pyarrow.parquet as pq
+
+    try:
+        return str((pq.read_schema(file).metadata or {}).get(b"format", b"").decode())
+    except (OSError, ValueError):
+        return ""
 
 
 def sync_path(path: Path) -> None:

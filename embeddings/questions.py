@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -37,6 +37,9 @@ class Question:
     fractions : {'raw', 'weighted', 'debiased'}
         What the fraction columns hold: shares of the votes, of votes weighted by the volunteers' consistency, or
         shares corrected for distance. Only raw ones have the noise of votes; debiased ones need not add up to one.
+    crossed : str, optional
+        The question of another campaign that it was made of, with loss, and the version of the map. Questions that
+        differ in this alone are one question.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Question:
     kind: Kind = "fraction"
     unless: str | None = None
     fractions: Fractions = "raw"
+    crossed: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.fractions not in FRACTIONS:
@@ -79,19 +83,21 @@ class Question:
         return f"{self.name}_total-votes"
 
     def to_dict(self) -> dict[str, Any]:
-        """The question as JSON can hold it; `unless` and `fractions` only where they say something."""
+        """The question as JSON can hold it; `unless`, `fractions` and `crossed` only where they say something."""
         record = {"name": self.name, "answers": list(self.answers), "parent": self.parent, "kind": self.kind}
         if self.unless is not None:
             record["unless"] = self.unless
         if self.fractions != "raw":
             record["fractions"] = self.fractions
+        if self.crossed is not None:
+            record["crossed"] = self.crossed
         return record
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Question:
         """The inverse of `to_dict`."""
         fixed = (record["name"], tuple(record["answers"]), record["parent"], record["kind"])
-        return cls(*fixed, record.get("unless"), record.get("fractions", "raw"))
+        return cls(*fixed, record.get("unless"), record.get("fractions", "raw"), record.get("crossed"))
 
 
 def list_targets(questions: Iterable[Question]) -> list[str]:

@@ -26,7 +26,7 @@ from extract.images import SUFFIXES
 from extract.labels import label_columns
 from extract.positions import describe_positions, read_positions
 from extract.references import FITS_SUFFIXES, Reference, strip_suffix
-from extract.tables import read_ids, read_table, require_column
+from extract.tables import clear_sentinels, read_ids, read_table, require_column
 
 FORMAT = "galaxy-sommelier/catalog"
 VERSION = "1.0"
@@ -93,8 +93,8 @@ class Catalog:
         return replace(self, notes=(*self.notes, *notes))
 
     def write(self, path: str | os.PathLike[str]) -> Path:
-        """Write as Parquet, in place at once; nothing but Parquet is replaced."""
-        refuse_overwrite(Path(path))
+        """Write as Parquet, in place at once; nothing but a catalog is replaced."""
+        refuse_overwrite(Path(path), mark=FORMAT)
         metadata = {
             "format": FORMAT,
             "version": VERSION,
@@ -124,7 +124,9 @@ class Catalog:
         try:
             table = pq.read_table(path)
         except (pa.ArrowInvalid, OSError) as error:
-            raise CatalogError(f"{path} cannot be read as Parquet: {error}. {_ADVICE.format(path)}") from error
+            raise CatalogError(
+                f"{path} cannot be read as Parquet: {str(error).rstrip('.')}. {_ADVICE.format(path)}"
+            ) from error
         metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
         if metadata.get("format") != FORMAT:
             raise CatalogError(f"{path} is a Parquet table, but not a catalog. {_ADVICE.format(path)}")
@@ -184,6 +186,9 @@ def catalog_from_table(
     if not len(table):
         raise CatalogError(f"{file} has no rows.")
     ra, dec = read_positions(table, ra_column, dec_column, file)
+    columns = {str(name): table[name] for name in table if name != id_column}
+    cleared = clear_sentinels(columns)
+    table = table.assign(**columns) if cleared else table
     frame = pd.DataFrame(
         {
             "id_str": read_ids(table[id_column], file),
@@ -203,8 +208,8 @@ def catalog_from_table(
         used |= {name for name in table.columns if name.lower() in ("ra", "dec")}
     columns |= rename_taken({name: table[name] for name in table.columns if name not in used}, {*CORE, *columns})
     frame = pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1)
-    notes = tuple(describe_positions(ra, dec)) if np.isfinite(ra).any() else ()
-    catalog = Catalog(frame, questions, str(Path(images).resolve()), notes)
+    notes = cleared + (describe_positions(ra, dec) if np.isfinite(ra).any() else [])
+    catalog = Catalog(frame, questions, str(Path(images).resolve()), tuple(notes))
     _require_images(catalog)
     return catalog
 
@@ -273,7 +278,10 @@ def catalog_from_folder(folder: str | os.PathLike[str], survey: str = "mine", pa
             "image": [path.as_posix() for path in paths],
         }
     )
-    frame["id_str"] = read_ids(frame["id_str"], root)
+    try:
+        frame["id_str"] = read_ids(frame["id_str"], root)
+    except CatalogError as error:
+        raise CatalogError(f"{error} If they are other kinds of file, choose one with --pattern '*.fits'.") from None
     return Catalog(frame, (), str(root))
 
 

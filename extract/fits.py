@@ -45,7 +45,7 @@ class Planes:
         NaN where missing; row 0 is the first of the file, which is the bottom.
     digest : bytes
         A sha256 (32 bytes): of the file's bytes, of several files' bytes in their order, or, where the object is one
-        of many in a file (a cut-out or a named extension), of its pixels as they are stored.
+        of many in a file (a cut-out or a named extension), of its pixels as they are stored and their scaling.
     """
 
     planes: Array
@@ -140,6 +140,13 @@ def hash_fits(
     return digest.digest()
 
 
+def _serialise(pixels: Array, header: fits.Header) -> bytes:
+    """Pixels as they are stored, and what they mean."""
+    scaling = [str(header.get(key)) for key in ("BSCALE", "BZERO", "BLANK", "ZBLANK")]
+    stored = pixels.astype(pixels.dtype.newbyteorder(">"))
+    return " ".join([stored.dtype.str, str(stored.shape), *scaling]).encode() + stored.tobytes()
+
+
 def _list_files(path: Files) -> list[str]:
     return [os.fspath(path)] if isinstance(path, (str, os.PathLike)) else list(path)
 
@@ -161,7 +168,7 @@ def _read_file(path: str, part: _Part, bands: Sequence[str | int] | None) -> tup
         if axis is not None:
             section.insert(axis, slice(None))
         pixels = np.asarray(hdu.section[tuple(section)])
-        data = stored or pixels.astype(pixels.dtype.newbyteorder(">")).tobytes()
+        data = stored or _serialise(pixels, hdu.header)
         planes = pixels[None] if axis is None else np.moveaxis(pixels, axis, 0)
         if bands:
             planes = planes[_choose_bands(bands, hdu.header, len(planes))]

@@ -34,44 +34,47 @@ class ImageFolder:
     """
     The images below a folder, by their names.
 
-    Releases unpack in several ways (``images/``, ``gz_decals_dr5_png_part3/J133/``); what they agree on is the name.
+    Releases unpack in several ways (``images/``, ``gz_decals_dr5_png_part3/J133/``); what they agree on is the end.
     """
 
     def __init__(self, root: Path, suffixes: Sequence[str]) -> None:
         self.root = root
         self._places: dict[str, list[str]] = {}
         for path in walk_files(root, suffixes):
-            self._places.setdefault(path.rpartition("/")[2], []).append(path)
+            stem, dot, _ = path[path.rfind("/") + 1 :].rpartition(".")
+            self._places.setdefault(stem if dot else path, []).append(path)
 
-    def locate(self, expected: Iterable[str], endings: Sequence[str]) -> tuple[list[str], list[bool]]:
+    def locate(self, expected: Iterable[str], ending: str, anywhere: bool) -> tuple[list[str], list[bool]]:
         """
-        Where images are.
+        Where images are, whatever kind of image they are.
 
         Parameters
         ----------
         expected : iterable of str
-            Paths as the release has them, without their endings; empty where it names none.
-        endings : sequence of str
-            Tried in turn.
+            Folder and name as the release has them, without the ending; empty where it names none.
+        ending : str
+            Of the release's images, for those that are not there.
+        anywhere : bool
+            Whether the name alone tells an image (``J133536.70-015758.9``); numbers (``1003``) name many things, and
+            are only taken from the release's folder, or from the root itself.
 
         Returns
         -------
         paths : list of str
-            Below the root; as expected, with the first ending, where there is no file.
+            Below the root; as expected where there is no file.
         there : list of bool
         """
-        if not self._places:
-            paths = [name + endings[0] if name else "" for name in expected]
-            return paths, [False] * len(paths)
         paths, there = [], []
         for name in expected:
-            found = ""
-            for ending in endings:
-                places = self._places.get(name[name.rfind("/") + 1 :] + ending)
-                if places:  # of several files of one name, the one in the folder that is expected
-                    wanted = f"/{name}{ending}"
-                    found = next((place for place in places if f"/{place}".endswith(wanted)), places[0])
-                    break
-            paths.append(found or (name + endings[0] if name else ""))
+            places = self._places.get(name[name.rfind("/") + 1 :], ())
+            found = _choose(places, name, ending, anywhere) if places else ""
+            paths.append(found or (name + ending if name else ""))
             there.append(bool(found))
         return paths, there
+
+
+def _choose(places: Sequence[str], name: str, ending: str, anywhere: bool) -> str:
+    """Of several files of one name, the one in the folder, and of the kind, that is expected."""
+    good = [place for place in places if f"/{place[: place.rfind('.')]}".endswith(f"/{name}")]
+    good = good or [place for place in places if anywhere or "/" not in place]
+    return min(good, key=lambda place: not place.endswith(ending), default="")

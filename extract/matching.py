@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from embeddings.errors import CatalogError
 from embeddings.files import refuse_overwrite, replace_file
 from embeddings.questions import list_targets
 from extract.catalog import Catalog
+
+FORMAT = "galaxy-sommelier/pairs"
 
 Array = np.ndarray[Any, Any]
 
@@ -127,7 +131,9 @@ def describe_pairs(a: Catalog, b: Catalog, pairs: pd.DataFrame) -> dict[str, int
 
 
 def write_pairs(path: Path, pairs: pd.DataFrame, *inputs: Path) -> None:
-    """Write pairs as Parquet; nothing but Parquet is replaced."""
-    refuse_overwrite(path, *inputs)
+    """Write pairs as Parquet; nothing but such pairs is replaced."""
+    refuse_overwrite(path, *inputs, mark=FORMAT)
+    table = pa.Table.from_pandas(pairs, preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), "format": FORMAT})
     with replace_file(path) as temporary:
-        pairs.to_parquet(temporary, index=False)
+        pq.write_table(table, temporary)

@@ -36,7 +36,7 @@ from extract.fits import MAX_MISSING
 from extract.images import NO_FILE
 from extract.plan import cut_batches, match_rows, parse_share, take_shard
 from extract.preprocessing import Recipe
-from extract.rendering import choose_rendering
+from extract.rendering import choose_rendering, read_rendering
 from extract.weights import find_backbone
 from extract.worker import Counters, Embedder, Job, Part, embed_part, group_batches, start_worker, stop_on_signals
 
@@ -132,12 +132,11 @@ class Extraction:
         self.batch_size = choose_batch_size(options.batch_size, self.device)
         parse_share(options.max_failures, 1)
         if options.retry_failed and options.shard[1] > 1:
-            raise SommelierError(
-                "--retry-failed does not go with --shard: which rows failed is known when all are joined."
-            )
+            raise SommelierError("--retry-failed does not go with --shard: what failed is known when all are joined.")
         self._read_catalogs([catalogs] if isinstance(catalogs, Catalog) else list(catalogs))
-        images = (image for catalog in self._given for image in catalog.frame["image"])
-        self.rendering = choose_rendering(images, options.stretch, options.bands, options.cutout, options.max_missing)
+        images, held = (image for c in self._given for image in c.frame["image"]), read_rendering(output)
+        asked = (options.stretch, options.bands, options.cutout, options.max_missing)
+        self.rendering = choose_rendering(images, *asked, held)
         self.provenance = self._describe()
         self._merge_with_store()
 

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from embeddings.errors import CatalogError
-from extract.tables import require_column
+from extract.tables import SENTINEL, require_column
 
 Array = np.ndarray[Any, Any]
-SENTINEL = -9999
 NAMES_COMPARED = 200  # rows: a swap or a wrong unit is in all of them
 SAME_PLACE = 30 / 3600  # degrees: names are cut at tenths of seconds, and centres move between catalogs
 HOURS_AT_LEAST = 20  # rows spread over the sky before we call numbers up to 24 hours
@@ -136,6 +135,6 @@ def describe_positions(ra: Array, dec: Array) -> list[str]:
     if not known.all():
         notes.append(f"{int((~known).sum())} of {len(ra)} galaxies have no position")
     x = ra[known]
-    if len(x) >= HOURS_AT_LEAST and x.max() <= 24 and np.ptp(x) > 12 and np.ptp(dec[known]) > 12:
+    if len(x) >= HOURS_AT_LEAST and x.max() <= 24 and np.ptp(x) > 12:
         notes.append(f"all ra lie between {x.min():.1f} and {x.max():.1f}: are they hours? Degrees are expected")
     return notes

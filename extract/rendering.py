@@ -6,11 +6,13 @@ import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from embeddings.errors import SommelierError
+from embeddings.store import EmbeddingStore
 from extract.fits import MAX_MISSING, hash_fits, read_fits
 from extract.images import DECODING, NO_FILE, ImageError, decode_image, read_image
 from extract.references import BAND, Reference
@@ -88,7 +90,7 @@ class Rendering:
             data, digest = self._read(reference)
             if self.cutout is not None:
                 raise ImageError("only FITS images have a WCS by which to cut")
-            return digest, decode_image(data, reference.path)
+            return digest, decode_image(data, reference.path if reference.row is None else "")
         except ImageError as error:
             if reference.is_fits:
                 digest = self.hash(path, ra, dec)
@@ -117,11 +119,33 @@ class Rendering:
         return planes.digest, self.stretch.render(planes.planes)
 
 
+def read_rendering(store: Path) -> Rendering | None:
+    """The rendering of a store, None where there is none."""
+    if not store.exists():
+        return None
+    with EmbeddingStore.open(store) as opened:
+        return Rendering.from_dict(opened.provenance.images)
+
+
 def choose_rendering(
-    images: Iterable[str], stretch: str | None, bands: tuple[str, ...], cutout: float | None, max_missing: float
+    images: Iterable[str],
+    stretch: str | None,
+    bands: tuple[str, ...],
+    cutout: float | None,
+    max_missing: float,
+    held: Rendering | None = None,
 ) -> Rendering:
     """
     The rendering that some images need: FITS without a stretch named gets ``auto``.
+
+    Parameters
+    ----------
+    images : iterable of str
+        As a catalog names them.
+    stretch, bands, cutout, max_missing
+        As asked for; see `Rendering`.
+    held : Rendering, optional
+        Of the store that the images are added to: what needs no choice takes it.
 
     Raises
     ------
@@ -136,8 +160,9 @@ def choose_rendering(
         raise SommelierError(f"--cutout is the side of a square in arcsec, not {cutout}.")
     if not 0 <= max_missing <= 1:
         raise SommelierError(f"--max-missing is a share of the pixels from 0 to 1, not {max_missing}.")
-    if not fits and (cutout is not None or bands):
-        raise SommelierError("--cutout and --bands are for FITS images; the catalog names none.")
-    if not fits and stretch is None:
-        return Rendering()
+    asked = stretch is not None or bands or cutout is not None
+    if not fits and not asked:
+        return held or Rendering()
+    if not fits and (held is None or held.stretch is None):
+        raise SommelierError("--stretch, --bands and --cutout are for FITS images; the catalog names none.")
     return Rendering(Stretch.parse(stretch or "auto"), bands, cutout, max_missing)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from embeddings.errors import CatalogError, did_you_mean
@@ -20,11 +20,11 @@ from extract.folder import walk_files
 from extract.images import ImageError
 from extract.positions import read_positions
 from extract.schema import CAMPAIGNS, Campaign, Dialect, find_campaign
-from extract.tables import read_columns, read_ids
-from extract.tidy import Choices, Columns, Core, tidy_catalog
+from extract.tables import Columns, read_columns, read_ids
+from extract.tidy import Choices, Core, tidy_catalog
 
 IMAGE = "image"  # the hub's feature of that type: a structure of bytes and path
-GROUPS_KEPT = 4  # row groups in memory, a thread: neighbours in a shard are read together
+BYTES_KEPT = 2**28  # of row groups in memory: neighbours in a shard are read together
 
 
 def read_hub_catalog(
@@ -125,7 +125,8 @@ def _find_hub_dialect(campaign: Campaign, table: Columns, file: Path) -> Dialect
     )
 
 
-_local = threading.local()  # each thread keeps what it read: threads seek in different places
+_kept: list[tuple[str, int, int, pa.Array]] = []  # path, when it was written, first row, images; the newest last
+_reading = threading.Lock()  # one thread reads a group, the others take it
 
 
 def read_shard_image(path: str, row: int) -> bytes:
@@ -143,36 +144,38 @@ def read_shard_image(path: str, row: int) -> bytes:
         When file, row or image are not there.
     """
     try:
-        changed = Path(path).stat().st_mtime_ns
-        first, images = _read_group(path, changed, row)
+        with _reading:
+            first, images = _find_group(path, Path(path).stat().st_mtime_ns, row)
     except FileNotFoundError:
         raise ImageError("no such file") from None
     except (pa.ArrowException, OSError) as error:
         raise ImageError(f"cannot be read: {' '.join(str(error).split())}") from None
-    data = images[row - first]
+    data = images[row - first].as_py()
     if data is None:
         raise ImageError("the row has no image")
-    return data
+    return bytes(data)
 
 
-def _read_group(path: str, changed: int, row: int) -> tuple[int, list[bytes | None]]:
+def _find_group(path: str, written: int, row: int) -> tuple[int, pa.Array]:
     """The number of the first row of the row group that holds a row, and the group's images."""
-    kept: deque[tuple[str, int, int, list[bytes | None]]] = _local.__dict__.setdefault(
-        "kept", deque(maxlen=GROUPS_KEPT)
-    )
-    for place, when, first, images in kept:
-        if (place, when) == (path, changed) and first <= row < first + len(images):
+    for place, when, first, images in _kept:
+        if (place, when) == (path, written) and first <= row < first + len(images):
             return first, images
+    first, images = _read_group(path, row)
+    _kept.append((path, written, first, images))
+    while len(_kept) > 1 and sum(kept[-1].nbytes for kept in _kept) > BYTES_KEPT:
+        del _kept[0]
+    return first, images
+
+
+def _read_group(path: str, row: int) -> tuple[int, pa.Array]:
     with pq.ParquetFile(path) as file:
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        ends = np.cumsum(sizes)
         if not 0 <= row < sum(sizes):
             raise ImageError(f"the shard has {sum(sizes)} rows, none is number {row}")
+        ends = np.cumsum(sizes)
         group = int(np.searchsorted(ends, row, side="right"))
-        table = file.read_row_group(group, columns=[f"{IMAGE}.bytes"])
+        table = file.read_row_group(group, columns=[f"{IMAGE}.bytes"], use_threads=False)
     if IMAGE not in table.column_names:
         raise ImageError(f"the shard has no column {IMAGE!r} that holds image bytes")
-    images = [value and value["bytes"] for value in table[IMAGE].to_pylist()]
-    first = int(ends[group]) - sizes[group]
-    kept.append((path, changed, first, images))
-    return first, images
+    return int(ends[group]) - sizes[group], pc.struct_field(table[IMAGE], "bytes").combine_chunks()

@@ -12,17 +12,19 @@ import numpy as np
 import pandas as pd
 
 from embeddings.errors import CatalogError, did_you_mean
+from embeddings.files import read_mark
 from extract.catalog import Catalog
 from extract.folder import ImageFolder
 from extract.positions import compare_with_names, read_positions
 from extract.schema import CAMPAIGNS, Dialect, best_dialect
-from extract.tables import read_columns, read_ids, read_table, require_column
-from extract.tidy import Choices, Columns, Core, tidy_catalog
+from extract.tables import Columns, read_columns, read_ids, read_table, require_column
+from extract.tidy import Choices, Core, tidy_catalog
 
 TABLE_ENDINGS = (".parquet", ".csv", ".csv.gz", ".fits", ".fits.gz")
 MAPPING = "gz2_filename_mapping.csv"
 Array = np.ndarray[Any, Any]
 Images = tuple[list[str], list[bool]]  # where they are or should be, and whether they are there
+SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,6 @@ class Survey:
         Columns that hold the id, the first that is there.
     locate : callable
         Finds the images: table, ids, the images' folder and the release's folder.
-    suffixes : tuple of str
-        Endings of image files.
     prepare : callable, optional
         Adds columns to the table before it is read.
     """
@@ -52,8 +52,7 @@ class Survey:
     tables: tuple[str, ...]
     dialects: tuple[Dialect, ...]
     ids: tuple[str, ...]
-    locate: Callable[[Columns, pd.Series[Any], ImageFolder, Path], Images]
-    suffixes: tuple[str, ...] = (".jpg", ".jpeg", ".png")
+    locate: Callable[[Columns, pd.Series[Any], ImageFolder, Path, list[str]], Images]
     prepare: Callable[[Columns, Path], None] = field(default=lambda table, file: None)
 
 
@@ -99,6 +98,10 @@ def read_catalog(
         raise CatalogError(f"the survey {survey!r} is not known. {did_you_mean(survey, SURVEYS)}")
     known, chosen = SURVEYS[survey], Choices(**choices)
     file, others = find_table(known, Path(release))
+    if file.suffix == ".parquet" and read_mark(file):
+        raise CatalogError(
+            f"{file} is a catalog already: look at it with 'sommelier catalog info', or extract from it."
+        )
     folder = Path(images) if images else file.parent
     if not folder.is_dir():
         raise CatalogError(f"{folder} is not a folder. Give the folder that holds the images with --images.")
@@ -106,16 +109,18 @@ def read_catalog(
     known.prepare(table, file)
     dialect = _find_dialect(known, table, file)
     ids = _take_ids(known, table, file)
-    paths, there = known.locate(table, ids, ImageFolder(folder.resolve(), known.suffixes), file.parent)
-    if crosswalk:
-        _join_crosswalk(table, ids, Path(crosswalk), Path(positions) if positions else None)
-    ra, dec = _take_positions(table, ids, file)
-    core = Core(ids, name or known.name, ra, dec, paths, np.array(there, bool), str(folder.resolve()))
-    catalog = tidy_catalog(core, table, dialect, _stem(file) in known.tables, chosen, file)
     notes = [f"not read: {other.name}, which is there too; give its path to read it instead" for other in others]
-    if survey == "sdss" and _find_mapping(file.parent, folder) is None:
-        notes.append(f"no {MAPPING} beside the table: images were looked for by object id (Zenodo 3565489 has it)")
-    return catalog.with_notes(notes)
+    if "auto_posteriors" in file.name:
+        notes.append("its fractions are a model's predictions, not shares of votes")
+    root = folder.resolve()
+    paths, there = known.locate(table, ids, ImageFolder(root, SUFFIXES), file.parent, notes)
+    if positions and not crosswalk:
+        raise CatalogError("--positions are of SDSS galaxies: which is which, a --crosswalk must say.")
+    if crosswalk:
+        notes += _join_crosswalk(table, ids, Path(crosswalk), Path(positions) if positions else None)
+    ra, dec = _take_positions(table, ids, file)
+    core = Core(ids, name or known.name, ra, dec, paths, np.array(there, bool), str(root), tuple(notes))
+    return tidy_catalog(core, table, dialect, _stem(file) in known.tables, chosen, file)
 
 
 def find_table(survey: Survey, release: Path) -> tuple[Path, list[Path]]:
@@ -136,7 +141,9 @@ def find_table(survey: Survey, release: Path) -> tuple[Path, list[Path]]:
     if found:
         return found[0], [path for path in found[1:] if _stem(path) != _stem(found[0])]
     tables = [path for path in sorted(release.iterdir()) if path.name.endswith(TABLE_ENDINGS) and path.name != MAPPING]
-    tables = [path for path in tables if not path.name.startswith(".")]
+    tables = [
+        path for path in tables if not path.name.startswith(".") and not (path.suffix == ".parquet" and read_mark(path))
+    ]
     if len(tables) == 1:
         return tables[0], []
     there = f"tables there: {', '.join(path.name for path in tables[:8])}" if tables else "it holds no table"
@@ -177,7 +184,7 @@ def _take_ids(survey: Survey, table: Columns, file: Path) -> pd.Series[Any]:
             f"{file} has no column {' or '.join(map(repr, survey.ids))}, which {survey.title} has. "
             f"{did_you_mean(column, table)}"
         )
-    given = table.pop(column)
+    given = table.pop(column) if column in survey.ids[:1] else table[column]
     if column.endswith("_loc") or column == "filename":  # .../J132/J132200.16+005202.0.png, or <subject id>.jpg
         given = given.astype(object).map(lambda path: Path(str(path)).stem)
     return read_ids(given, file, allow_repeats=True)
@@ -201,33 +208,51 @@ def _find_mapping(*places: Path) -> Path | None:
     return next((place / MAPPING for place in places if (place / MAPPING).is_file()), None)
 
 
-def _locate_sdss(table: Columns, ids: pd.Series[Any], folder: ImageFolder, release: Path) -> Images:
+def _locate_sdss(table: Columns, ids: pd.Series[Any], folder: ImageFolder, release: Path, notes: list[str]) -> Images:
     mapping = _find_mapping(release, folder.root)
     if mapping is None:
-        return folder.locate(("images/" + ids).tolist(), (".jpg", ".png"))
-    assets = read_table(mapping, text_columns=("objid", "asset_id"))
+        notes.append(f"no {MAPPING} beside the table: images were looked for by object id (Zenodo 3565489 has it)")
+        return folder.locate(("images/" + ids).tolist(), ".jpg", anywhere=True)
+    assets = _map_assets(table, ids, mapping)
+    lost = ids[assets.isna()]
+    if len(lost):
+        notes.append(f"{len(lost)} ids are not in {MAPPING} and have no image: {', '.join(lost.head(3))} ...")
+    return folder.locate(("images/" + assets).where(assets.notna(), "").tolist(), ".jpg", anywhere=False)
+
+
+def _map_assets(table: Columns, ids: pd.Series[Any], mapping: Path) -> pd.Series[Any]:
+    """Each galaxy's asset, of its own sample where the mapping has it more than once."""
+    columns = read_columns(mapping, text_columns=("objid", "asset_id"))
     for column in ("objid", "asset_id"):
-        require_column(assets, column, mapping)
+        require_column(columns, column, mapping)
+    assets = pd.DataFrame(
+        {name: read_ids(columns[name], mapping, allow_repeats=True) for name in ("objid", "asset_id")}
+    )
     found = ids.map(assets.drop_duplicates("objid").set_index("objid")["asset_id"])
-    expected = ("images/" + found).where(found.notna(), "")
-    return folder.locate(expected.tolist(), (".jpg", ".png"))
+    if "sample" in columns and "sample" in table and assets["objid"].duplicated().any():
+        keys = assets["objid"] + " " + columns["sample"].astype(str).to_numpy()
+        exact = assets.assign(key=keys).drop_duplicates("key").set_index("key")["asset_id"]
+        found = (ids + " " + table["sample"].astype(str).to_numpy()).map(exact).fillna(found)
+    return found
 
 
-def _locate_decals(table: Columns, ids: pd.Series[Any], folder: ImageFolder, release: Path) -> Images:
-    return folder.locate((ids.str[:4] + "/" + ids).tolist(), (".png", ".jpg"))
+def _locate_decals(table: Columns, ids: pd.Series[Any], folder: ImageFolder, release: Path, notes: list[str]) -> Images:
+    return folder.locate((ids.str[:4] + "/" + ids).tolist(), ".png", anywhere=True)
 
 
-def _locate_ukidss(table: Columns, ids: pd.Series[Any], folder: ImageFolder, release: Path) -> Images:
-    subfolder = table.pop("subfolder").astype(str) if "subfolder" in table else ids.str[:21]
-    return folder.locate((subfolder + "/" + ids).tolist(), (".jpg", ".png"))
+def _locate_ukidss(table: Columns, ids: pd.Series[Any], folder: ImageFolder, release: Path, notes: list[str]) -> Images:
+    given = table.pop("subfolder", pd.Series(np.nan, ids.index)).astype(object)
+    subfolder = given.where(given.notna(), ids.str[:21]).astype(str)
+    names = table.pop("filename", ids).astype(str).str.removesuffix(".jpg")
+    return folder.locate((subfolder + "/" + names).tolist(), ".jpg", anywhere=True)
 
 
-def _locate_kaggle(table: Columns, ids: pd.Series[Any], folder: ImageFolder, release: Path) -> Images:
-    return folder.locate(("images_training_rev1/" + ids).tolist(), (".jpg",))
+def _locate_kaggle(table: Columns, ids: pd.Series[Any], folder: ImageFolder, release: Path, notes: list[str]) -> Images:
+    return folder.locate(("images_training_rev1/" + ids).tolist(), ".jpg", anywhere=False)
 
 
-def _join_crosswalk(table: Columns, ids: pd.Series[Any], crosswalk: Path, positions: Path | None) -> None:
-    """Give each subject its SDSS id, and a position where one is known."""
+def _join_crosswalk(table: Columns, ids: pd.Series[Any], crosswalk: Path, positions: Path | None) -> list[str]:
+    """Give each subject its SDSS id, and a position where one is known; say how many have them."""
     walk = read_table(crosswalk, text_columns=("subject_id", "dr7objid"))
     for column in ("subject_id", "dr7objid"):
         require_column(walk, column, crosswalk)
@@ -236,6 +261,8 @@ def _join_crosswalk(table: Columns, ids: pd.Series[Any], crosswalk: Path, positi
     ra, dec = read_positions(walk, None, None, crosswalk)
     if positions:
         sky = Catalog.read(positions).frame.set_index("id_str")[["ra", "dec"]].reindex(objects)
+        if sky["ra"].isna().all():
+            raise CatalogError(f"{positions} has a position of none of the galaxies in {crosswalk} ({objects[0]} ...).")
         ra, dec = (np.where(np.isnan(a), sky[c].to_numpy(), a) for a, c in ((ra, "ra"), (dec, "dec")))
     walk = pd.DataFrame({"dr7objid": objects, "ra": ra, "dec": dec}, index=walk["subject_id"])
     joined = walk.reindex(ids.to_numpy())
@@ -245,6 +272,9 @@ def _join_crosswalk(table: Columns, ids: pd.Series[Any], crosswalk: Path, positi
             f"the release {ids.iloc[0]!r} ..."
         )
     table |= {str(column): joined[column].reset_index(drop=True) for column in joined}
+    known, placed = int(joined["dr7objid"].notna().sum()), int(joined["ra"].notna().sum())
+    hint = "" if placed else "; it has no ra and dec: give the SDSS catalog that has them with --positions"
+    return [f"{crosswalk.name} names {known} of {len(ids)} subjects and places {placed}{hint}"]
 
 
 # Kaggle's Galaxy Challenge multiplied each fraction by the share of volunteers who got that far
@@ -257,11 +287,23 @@ def _undo_kaggle(table: Columns, file: Path) -> None:
         names = [f"Class{number}.{answer}" for answer in range(1, len(question.answers) + 1)]
         for name in names:
             require_column(table, name, file)
-        values = np.stack([table[name].to_numpy(dtype=float, na_value=np.nan) for name in names])
+        values = np.stack([_to_share(table[name], file) for name in names])
         asked = values.sum(axis=0)
         fractions = np.divide(values, asked, out=np.zeros_like(values), where=asked > 0)
         for target, fraction in zip(question.targets, fractions, strict=True):
             table[f"{dialect.stems[target]}_fraction"] = pd.Series(fraction)
+
+
+def _to_share(column: pd.Series[Any], file: Path) -> Array:
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    wrong = ~((values >= 0) & (values <= 1)) & column.notna().to_numpy()
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise CatalogError(
+            f"{file}: column {column.name!r} has {int(wrong.sum())} values that are no probabilities in [0, 1] "
+            f"(first: {column.iloc[row]} in row {row})."
+        )
+    return np.asarray(values)
 
 
 SURVEYS: Mapping[str, Survey] = {
@@ -286,7 +328,7 @@ SURVEYS: Mapping[str, Survey] = {
         Survey(
             "ukidss",
             "Galaxy Zoo UKIDSS",
-            ("ukidss_catalog",),
+            ("ukidss_catalog", "ukidss_train_catalog", "ukidss_test_catalog"),
             (Dialect.modern(CAMPAIGNS["ukidss"], "-ukidss"),),
             ("subject_id", "filename"),
             _locate_ukidss,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ ASTROPY_FORMATS = {
     ".ecsv": "ascii.ecsv",
 }  # fmt: skip
 PANDAS_FORMATS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet")
+Columns = dict[str, "pd.Series[Any]"]
+SENTINEL = -9999  # what surveys write where they have nothing
 EXACT_INTEGERS = 2**53  # above this a float64 no longer holds every integer
 
 
@@ -50,12 +52,12 @@ def read_table(file: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
         if suffix in PANDAS_FORMATS:
             return _read_text(file, "\t" if ".tsv" in suffix else None if suffix == ".txt" else ",", text_columns)
     except Exception as error:  # each reader has its own
-        raise CatalogError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
+        raise CatalogError(_explain(file, error)) from error
     known = ", ".join((*PANDAS_FORMATS, *ASTROPY_FORMATS))
     raise CatalogError(f"{file}: tables that end in {suffix or 'nothing'} are not known. Known: {known}.")
 
 
-def read_columns(file: Path, text_columns: Sequence[str] = ()) -> dict[str, pd.Series[Any]]:
+def read_columns(file: Path, text_columns: Sequence[str] = ()) -> Columns:
     """
     Read a large regular table as single columns; those used up can be let go of one by one.
 
@@ -73,6 +75,11 @@ def read_columns(file: Path, text_columns: Sequence[str] = ()) -> dict[str, pd.S
         As `read_table`.
     """
     suffix = "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix
+    if suffix in (".fits", ".fits.gz") and file.is_file():
+        try:
+            return dict(_astropy_columns(file, "fits"))
+        except Exception as error:  # astropy's kinds are many
+            raise CatalogError(_explain(file, error)) from error
     if suffix not in (".csv", ".csv.gz", ".parquet") or not file.is_file():
         frame = read_table(file, text_columns)
         return {str(name): frame[name] for name in frame}
@@ -89,8 +96,17 @@ def read_columns(file: Path, text_columns: Sequence[str] = ()) -> dict[str, pd.S
         if suffix != ".parquet":
             exact |= _read_unsigned(file, _find_lossy(frame, 2**63))
     except (pa.ArrowException, OSError, ValueError) as error:  # text that is not UTF-8 is a ValueError
-        raise CatalogError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
+        raise CatalogError(_explain(file, error)) from error
     return {name: exact[name] if name in exact else frame[name] for name in names}
+
+
+def _explain(file: Path, error: Exception) -> str:
+    words = f"{type(error).__name__}: {error}"
+    words = words if len(words) < 300 else words[:300] + " ..."
+    return (
+        f"{file} cannot be read: {words}. If it is damaged, get it again; a CSV must be UTF-8, with commas between the "
+        "columns and a name for each."
+    )
 
 
 def _read_arrow(file: Path, suffix: str, text_columns: Sequence[str]) -> pa.Table:
@@ -132,7 +148,10 @@ def _read_unsigned(file: Path, columns: Sequence[str]) -> dict[str, pd.Series[An
     types = dict.fromkeys(columns, pa.string())
     options = pa.csv.ConvertOptions(column_types=types, include_columns=columns, strings_can_be_null=True)
     text = pa.csv.read_csv(file, convert_options=options).to_pandas()
-    whole = [name for name in columns if text[name].dropna().str.fullmatch(r"\d+").all()]
+    exact = {
+        name: text[name].dropna().str.fullmatch(r"\d{1,19}|1[0-7]\d{18}") for name in columns
+    }  # below 1.8e19 < 2^64
+    whole = [name for name in columns if exact[name].all()]
     return {name: pd.to_numeric(text[name], dtype_backend="numpy_nullable").astype("UInt64") for name in whole}
 
 
@@ -159,12 +178,17 @@ def _read_parquet(file: Path) -> pd.DataFrame:
 
 
 def _read_astropy(file: Path, kind: str) -> pd.DataFrame:
+    return pd.DataFrame(dict(_astropy_columns(file, kind)), copy=False)
+
+
+def _astropy_columns(file: Path, kind: str) -> Iterator[tuple[str, pd.Series[Any]]]:
+    """One column after the other, so that a large table is not in memory twice over."""
     from astropy.table import Table
 
     table = Table.read(file, format=kind)
-    frame = table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
-    arrays = [name for name in frame.columns if _holds(frame[name], np.ndarray)]
-    return _decode_bytes(frame.drop(columns=arrays))
+    for name in [name for name in table.colnames if table[name].ndim == 1]:
+        frame = _decode_bytes(table[[name]].to_pandas())  # of a sky coordinate, ra and dec
+        yield from ((str(part), frame[part]) for part in frame if not _holds(frame[part], np.ndarray))
 
 
 def _decode_bytes(frame: pd.DataFrame) -> pd.DataFrame:
@@ -177,6 +201,17 @@ def _decode_bytes(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _holds(column: pd.Series[Any], kind: type) -> bool:
     return column.dtype == object and any(isinstance(value, kind) for value in column)
+
+
+def clear_sentinels(table: Columns) -> list[str]:
+    """Take -9999 out of every column of numbers, and say of which."""
+    found = []
+    for name, column in table.items():
+        if column.dtype.kind in "if" and (lost := column == SENTINEL).any():
+            found.append(f"{name} ({int(lost.sum())})")
+            table[name] = column.astype("Int64" if column.dtype.kind == "i" else column.dtype).mask(lost)
+    more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+    return [f"{SENTINEL} taken as missing in {', '.join(found[:8])}{more}"] if found else []
 
 
 def require_column(table: Iterable[Any], name: str, file: Path) -> None:

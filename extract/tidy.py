@@ -13,12 +13,12 @@ import pandas as pd
 from embeddings.errors import CatalogError, did_you_mean
 from embeddings.questions import Fractions, Question
 from extract.catalog import CORE, Catalog, rename_taken
-from extract.positions import SENTINEL, describe_positions
-from extract.schema import MAP_VERSION, Dialect, find_crossing
+from extract.positions import describe_positions
+from extract.schema import CROSSINGS, MAP_VERSION, Dialect, find_crossing
+from extract.tables import Columns, clear_sentinels
 from extract.votes import Labels, cross_votes, read_votes
 
 Array = np.ndarray[Any, Any]
-Columns = dict[str, "pd.Series[Any]"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Core:
     image: list[str]
     there: Array  # whether each image file is there
     root: str
+    notes: tuple[str, ...] = ()
 
 
 def tidy_catalog(core: Core, table: Columns, dialect: Dialect, whole: bool, choices: Choices, file: Path) -> Catalog:
@@ -80,7 +81,8 @@ def tidy_catalog(core: Core, table: Columns, dialect: Dialect, whole: bool, choi
     ------
     CatalogError
     """
-    notes = [f"read from {file.name}: {dialect.campaign.title}, {len(core.ids)} rows"]
+    notes = [f"read from {file.name}: {dialect.campaign.title}, {len(core.ids)} rows", *core.notes]
+    notes += clear_sentinels(table)
     labels = _read_questions(dialect, table, whole, choices.fractions, file)
     notes += [note for label in labels for note in label.notes]
     if all(label.total is None for label in labels):
@@ -89,14 +91,12 @@ def tidy_catalog(core: Core, table: Columns, dialect: Dialect, whole: bool, choi
         notes.append(f"{unasked} galaxies have no answer to {labels[0].question.name}")
     questions = [label.question for label in labels]
     columns = {name: values for label in labels for name, values in label.columns.items()}
-    for name in choices.cross:
+    for name in dict.fromkeys(choices.cross):
         question, made, note = _cross(name, questions, columns)
         questions.append(question)
         columns |= made
         notes.append(note)
-    rest, sentinels = _clean_rest(table)
-    notes += sentinels
-    columns |= rename_taken(rest, {*CORE, *columns})
+    columns |= rename_taken(table, {*CORE, *columns})
     keep, cuts = _cut(core, labels, columns, choices, file)
     notes += cuts
     fixed = {"id_str": core.ids, "survey": core.survey, "ra": core.ra, "dec": core.dec, "image": core.image}
@@ -145,23 +145,12 @@ def _cross(
     sources = {question.name: question for question in questions}
     if name not in sources:
         raise CatalogError(
-            f"there is no question {name!r} in this release to be crossed. {did_you_mean(name, sources)}"
+            f"there is no question {name!r} in this release to be crossed. "
+            f"{did_you_mean(name, sources.keys() & CROSSINGS)}"
         )
     question, made = cross_votes(crossing, columns, sources[name])
     note = f"{question.name} is made of {name} by the lossy map {MAP_VERSION}: {crossing.reason}. Lost: {crossing.loss}"
     return question, made, note
-
-
-def _clean_rest(table: Columns) -> tuple[Columns, list[str]]:
-    """The other columns, with -9999 as missing."""
-    rest, found = {}, []
-    for name, column in table.items():
-        if column.dtype.kind in "if" and (lost := column == SENTINEL).any():
-            found.append(f"{name} ({int(lost.sum())})")
-            column = column.astype("Int64" if column.dtype.kind == "i" else column.dtype).mask(lost)
-        rest[name] = column
-    note = f"{SENTINEL} taken as missing in {', '.join(found[:8])}{' ...' if len(found) > 8 else ''}"
-    return rest, [note] if found else []
 
 
 def _cut(
@@ -208,7 +197,8 @@ def _find_repeats(ids: pd.Series[Any], votes: Array | None) -> Array:
 def _read_flag(name: str, columns: dict[str, Any], file: Path) -> Array:
     """A flag column as booleans; blank is not flagged."""
     if name not in columns:
-        raise CatalogError(f"{file} has no column {name!r} to drop by. {did_you_mean(name, columns)}")
+        flags = [other for other, values in columns.items() if values.dtype == bool]
+        raise CatalogError(f"{file} has no column {name!r} to drop by. {did_you_mean(name, flags or columns)}")
     words = pd.Series(columns[name]).astype("str").fillna("").str.strip().str.lower()
     flagged = words.isin(("true", "1", "1.0"))
     wrong = words[~(flagged | words.isin(("false", "0", "0.0", "", "nan")))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,15 @@ import pandas as pd
 
 from embeddings.errors import CatalogError, did_you_mean
 from embeddings.questions import FRACTIONS, Fractions, Question
-from extract.schema import Crossing, Dialect
+from extract.schema import MAP_VERSION, Crossing, Dialect
+from extract.tables import Columns
 
 Array = np.ndarray[Any, Any]
-Columns = MutableMapping[str, "pd.Series[Any]"]
 
 ENDINGS = {"raw": "_fraction", "weighted": "_weighted_fraction", "debiased": "_debiased"}
 BESIDE = ("_weight", "_flag")  # GZ2 has more columns an answer: they keep its words
 TOLERANCE = 0.002  # the tables give three decimals: a larger difference is no rounding
-SENTINEL = -9999
+CORRECTED = 0.5  # corrected fractions may leave [0, 1], but not by as much as this
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,11 @@ def read_votes(question: Question, dialect: Dialect, table: Columns, fractions: 
     total = _take_total(dialect.heads[question.name], table, file)
     counts = _take_all(stems, dialect.count_ending, table, file, dialect)
     kinds = {kind: _take_fractions(stems, ending, table, file, dialect) for kind, ending in ENDINGS.items()}
-    raw = kinds["raw"] or _divide(counts, total)
+    raw = kinds["raw"]
     if raw is None:
         return None
-    kinds["raw"] = raw
-    _check_fractions(raw, [f"{stem}_fraction" for stem in stems], file)
+    _check_fractions(raw, [stem + ENDINGS["raw"] for stem in stems], file, TOLERANCE)
+    _check_fractions(kinds[fractions] or raw, [stem + ENDINGS[fractions] for stem in stems], file, CORRECTED)
     if total is None and counts is not None:
         total = np.sum(counts, axis=0)
     asked = _find_asked(raw, total)
@@ -130,23 +129,13 @@ def _take_fractions(stems: list[str], ending: str, table: Columns, file: Path, d
 
 
 def _to_numbers(column: pd.Series[Any], file: Path) -> Array:
-    """Integers or floats as they are, NaN where blank or a sentinel."""
-    if not isinstance(column.dtype, np.dtype) or column.dtype.kind not in "iuf":
-        try:
-            column = pd.to_numeric(column)
-        except (ValueError, TypeError) as error:
-            raise CatalogError(f"{file}: column {column.name!r} should hold numbers: {error}") from error
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    values = column.to_numpy()
-    return np.where(values == SENTINEL, np.nan, values) if len(values) and values.min() < -1 else values
-
-
-def _divide(counts: list[Array] | None, total: Array | None) -> list[Array] | None:
-    """Fractions of a release that has counts alone."""
-    if counts is None:
-        return None
-    of = np.sum(counts, axis=0) if total is None else total
-    return [np.divide(count, of, out=np.zeros_like(of), where=of > 0) for count in counts]
+    """Integers or floats as they are, NaN where blank."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
+        return column.to_numpy()
+    try:
+        return pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=np.nan)
+    except (ValueError, TypeError) as error:
+        raise CatalogError(f"{file}: column {column.name!r} should hold numbers: {error}") from error
 
 
 def _check_counts(values: Array, name: str, file: Path) -> None:
@@ -155,9 +144,9 @@ def _check_counts(values: Array, name: str, file: Path) -> None:
         raise CatalogError(f"{file}: column {name!r} has negative votes (first: {values[row]:g} in row {row}).")
 
 
-def _check_fractions(raw: list[Array], names: list[str], file: Path) -> None:
-    for name, values in zip(names, raw, strict=True):
-        wrong = (values < -TOLERANCE) | (values > 1 + TOLERANCE)
+def _check_fractions(fractions: list[Array], names: list[str], file: Path, slack: float) -> None:
+    for name, values in zip(names, fractions, strict=True):
+        wrong = (values < -slack) | (values > 1 + slack)
         if wrong.any():
             row = int(np.argmax(wrong))
             raise CatalogError(
@@ -210,12 +199,13 @@ def _compare(
             f"{question.name}: the fractions of {len(differ)} of {int(asked.sum())} galaxies are not votes / total, "
             f"by more than {TOLERANCE} (median {np.median(differ):.3f}, most {differ.max():.3f}); the file's are taken"
         )
-    short = int((np.abs(np.sum(counts, axis=0) - total) > 0.5).sum())
-    if short:
-        notes.append(
-            f"{question.name}: the votes of {short} galaxies do not add up to their total: some went to answers that "
-            "the table does not have, and the fractions add up to less than one"
-        )
+    added = np.sum(counts, axis=0)
+    for rows, words in ((added < total - 0.5, "fewer"), (added > total + 0.5, "more")):
+        if rows.any():
+            notes.append(
+                f"{question.name}: the votes of {int(rows.sum())} galaxies add up to {words} than their total, and "
+                "their fractions not to one (votes for answers that the table does not have?)"
+            )
     if silent:
         notes.append(f"{question.name}: {silent} galaxies with votes have only zero fractions and count as not asked")
     return notes
@@ -232,7 +222,8 @@ def cross_votes(crossing: Crossing, columns: dict[str, Array], source: Question)
     columns : dict of str to (n_galaxies,) array
         Counts and fractions add up; an answer without a counterpart is NaN.
     """
-    target = replace(crossing.target, fractions=source.fractions)
+    made_of = f"{crossing.name}, map {MAP_VERSION}"
+    target = replace(crossing.target, fractions=source.fractions, crossed=made_of)
     n_galaxies = len(next(iter(columns.values())))
     made = {}
     if source.total_column in columns:

@@ -640,7 +640,7 @@ def test_digests(mosaic: Path, pixels: np.ndarray, tmp_path: Path) -> None:
     assert read_fits(file, bands=[0]).digest == hash_fits(file)
     ra, dec = sky_of(WCS(fits.getheader(mosaic)), 60, 30)
     cut = read_fits(mosaic, cutout=10, ra=ra, dec=dec)
-    stored = numbered(150, 200)[20:40, 50:70].astype(">f4").tobytes()
+    stored = b">f4 (20, 20) None None None None" + numbered(150, 200)[20:40, 50:70].astype(">f4").tobytes()
     assert cut.digest == hashlib.sha256(stored).digest() == hash_fits(mosaic, cutout=10, ra=ra, dec=dec)
     other = hash_fits(mosaic, cutout=10, ra=ra, dec=dec + 1 / 3600)
     assert len({cut.digest, other, hash_fits(mosaic), NO_FILE}) == 4
@@ -653,8 +653,22 @@ def test_images_of_one_file_do_not_look_like_one(compressed: bool, pixels: np.nd
     counts = (pixels * 100).astype(np.int16)
     file = write(tmp_path / "a.fits", *(kind(plane, name=f"G{i}") for i, plane in enumerate(counts)))
     digests = [read_fits(file, f"G{i}").digest for i in range(3)]
-    assert digests == [hashlib.sha256(plane.astype(">i2").tobytes()).digest() for plane in counts]
+    assert len(set(digests)) == 3
     assert digests == [hash_fits(file, i + 1) for i in range(3)]
+
+
+def test_a_change_of_scaling_is_a_change_of_the_image(tmp_path: Path) -> None:
+    counts = np.arange(400, dtype=np.int16).reshape(20, 20)
+    digests = set()
+    for blank, zero in ((None, 0), (7, 0), (7, 100)):
+        hdu = fits.ImageHDU(counts, name="SCI")
+        file = write(tmp_path / "a.fits", hdu)
+        with fits.open(file, mode="update", do_not_scale_image_data=True) as hdus:
+            hdus[1].header["BZERO"] = zero
+            if blank is not None:
+                hdus[1].header["BLANK"] = blank
+        digests.add(hash_fits(file, "SCI"))
+    assert len(digests) == 3
 
 
 def test_a_refused_image_has_its_digest(pixels: np.ndarray, tmp_path: Path) -> None:

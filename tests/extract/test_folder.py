@@ -104,20 +104,22 @@ def test_a_folder_with_two_names_is_walked_once(tmp_path: Path) -> None:
 # locating
 
 
-def locate(root: Path, *expected: str, endings: tuple[str, ...] = (".jpg", ".png")) -> list[tuple[str, bool]]:
-    return list(zip(*ImageFolder(root, IMAGES).locate(expected, endings), strict=True))
+def locate(root: Path, *expected: str, ending: str = ".jpg", anywhere: bool = True) -> list[tuple[str, bool]]:
+    return list(zip(*ImageFolder(root, IMAGES).locate(expected, ending, anywhere), strict=True))
 
 
 def test_images_where_the_release_says(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.jpg", "images/b.jpg")
-    assert locate(tmp_path, "images/b", "images/a") == [("images/b.jpg", True), ("images/a.jpg", True)]
+    for anywhere in (True, False):
+        found = locate(tmp_path, "images/b", "images/a", anywhere=anywhere)
+        assert found == [("images/b.jpg", True), ("images/a.jpg", True)]
 
 
 def test_images_in_parts(tmp_path: Path) -> None:
     """As the DECaLS archives unpack: a folder each, with the release's folders below."""
     touch(tmp_path, "png_part1/J100/J1001.png", "png_part2/J101/J1010.png", "J102.png")
     expected = ["J101/J1010", "J100/J1001", "J102/J102", "J103/J1030"]
-    assert locate(tmp_path, *expected, endings=(".png", ".jpg")) == [
+    assert locate(tmp_path, *expected, ending=".png") == [
         ("png_part2/J101/J1010.png", True),
         ("png_part1/J100/J1001.png", True),
         ("J102.png", True),
@@ -125,39 +127,38 @@ def test_images_in_parts(tmp_path: Path) -> None:
     ]
 
 
-def test_one_name_in_two_folders(tmp_path: Path) -> None:
-    touch(tmp_path, "part1/J100/a.png", "part2/J101/a.png", "part2/XJ101/a.png")
-    for expected, place in (
+def test_a_number_names_many_things(tmp_path: Path) -> None:
+    """Asset 1003 of GZ2 is not Kaggle's galaxy 1003, and not a thumbnail."""
+    touch(tmp_path, "kaggle/1003.jpg", "images_thumbs/1003.jpg", "images/1004.jpg", "1005.jpg")
+    assert locate(tmp_path, "images/1003", "images/1004", "images/1005", anywhere=False) == [
+        ("images/1003.jpg", False),
+        ("images/1004.jpg", True),
+        ("1005.jpg", True),
+    ]
+    assert locate(tmp_path, "images/1003") == [("images_thumbs/1003.jpg", True)]
+
+
+@pytest.mark.parametrize(
+    ("expected", "place"),
+    [
         ("J101/a", "part2/J101/a.png"),
         ("J100/a", "part1/J100/a.png"),
         ("XJ101/a", "part2/XJ101/a.png"),
         ("part2/XJ101/a", "part2/XJ101/a.png"),
         ("1/a", "part1/J100/a.png"),  # no such folder: the first of those that have the name
-        ("a", "part1/J100/a.png"),
-    ):
-        assert locate(tmp_path, expected) == [(place, True)]
+    ],
+)
+def test_one_name_in_several_folders(expected: str, place: str, tmp_path: Path) -> None:
+    touch(tmp_path, "part1/J100/a.png", "part2/J101/a.png", "part2/XJ101/a.png")
+    assert locate(tmp_path, expected) == [(place, True)]
 
 
-def test_a_name_at_the_root_and_in_a_folder(tmp_path: Path) -> None:
-    touch(tmp_path, "a.png", "images/a.png")
-    assert locate(tmp_path, "images/a", "a", "elsewhere/a") == [
-        ("images/a.png", True),
-        ("a.png", True),
-        ("a.png", True),
-    ]
-
-
-def test_endings_are_tried_in_turn(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jpg", "a.png", "b.png", "c.gif")
-    assert locate(tmp_path, "a", "b", "c") == [("a.jpg", True), ("b.png", True), ("c.jpg", False)]
-    assert locate(tmp_path, "a", "b", endings=(".png", ".jpg")) == [("a.png", True), ("b.png", True)]
-
-
-def test_an_ending_before_a_folder(tmp_path: Path) -> None:
-    """A JPEG elsewhere comes before the PNG in the folder that is expected."""
-    touch(tmp_path, "images/a.png", "thumbnails/a.jpg")
-    assert locate(tmp_path, "images/a") == [("thumbnails/a.jpg", True)]
-    assert locate(tmp_path, "images/a", endings=(".png", ".jpg")) == [("images/a.png", True)]
+def test_the_folder_comes_before_the_kind(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "thumbnails/a.jpg", "b.jpg", "b.png")
+    assert locate(tmp_path, "images/a") == [("images/a.png", True)]
+    assert locate(tmp_path, "b", "b") == [("b.jpg", True)] * 2
+    assert locate(tmp_path, "b", ending=".png") == [("b.png", True)]
+    assert locate(tmp_path, "b", ending=".tif") == [("b.jpg", True)]
 
 
 def test_names_with_dots(tmp_path: Path) -> None:
@@ -170,16 +171,10 @@ def test_names_with_dots(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("files", [["images/b.png", ".png", "images/.jpg"], []], ids=["some", "none"])
 def test_what_is_not_there_is_named_as_expected(files: list[str], tmp_path: Path) -> None:
-    """With the first ending; where the release names nothing, neither do we."""
+    """With the release's ending; where the release names nothing, neither do we."""
     touch(tmp_path, *files)
     assert locate(tmp_path, "images/a", "", "c") == [("images/a.jpg", False), ("", False), ("c.jpg", False)]
     assert locate(tmp_path) == []
-
-
-def test_an_iterator_of_names(tmp_path: Path) -> None:
-    touch(tmp_path, "a.png")
-    paths, there = ImageFolder(tmp_path, IMAGES).locate((name for name in "ab"), (".png",))
-    assert (paths, there) == (["a.png", "b.png"], [True, False])
 
 
 names = st.tuples(st.sampled_from(["", "p/", "q/", "p/q/"]), st.sampled_from("abc"), st.sampled_from(IMAGES))
@@ -190,10 +185,9 @@ names = st.tuples(st.sampled_from(["", "p/", "q/", "p/q/"]), st.sampled_from("ab
 def test_every_image_that_is_there_is_found(files: set[tuple[str, str, str]], expected: list[tuple[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         touch(Path(folder), *("".join(file) for file in files))
-        found = locate(Path(folder), *(place + name for place, name in expected), endings=IMAGES)
+        found = locate(Path(folder), *(place + name for place, name in expected))
         for (place, name), (path, there) in zip(expected, found, strict=True):
-            endings = [ending for ending in IMAGES if any(file[1:] == (name, ending) for file in files)]
-            assert there == bool(endings) == os.path.isfile(os.path.join(folder, path))
-            assert path.split("/")[-1] == name + (endings or IMAGES)[0]
-            if there and (place, name, endings[0]) in files:
-                assert f"/{path}".endswith(f"/{place}{name}{endings[0]}")
+            assert there == any(file[1] == name for file in files) == os.path.isfile(os.path.join(folder, path))
+            assert path.split("/")[-1].rpartition(".")[0] == name
+            if any(file[:2] == (place, name) for file in files):
+                assert f"/{path}".rpartition(".")[0].endswith(f"/{place}{name}")
