@@ -42,7 +42,9 @@ def main(data: Path) -> None:
     sheet = Image.new("RGB", (4 * SIDE, len(CASES) * (SIDE + MARGIN)), "white")
     draw = ImageDraw.Draw(sheet)
     for row, (name, stretches, bands) in enumerate(CASES):
-        (path,) = data.glob(f"fits_cutouts/*/{name}.fits")
+        path = next(data.glob(f"fits_cutouts/*/{name}.fits"), None)
+        if path is None:
+            raise SystemExit(f"{data} has no fits_cutouts/*/{name}.fits")
         theirs = path.with_suffix(".jpeg")
         tiles = [(f"{name}: its JPEG", Image.open(theirs).resize((SIDE, SIDE)))] if theirs.exists() else []
         tiles += [(stretch if tiles else f"{name}: {stretch}", render(path, stretch, bands)) for stretch in stretches]

@@ -326,7 +326,9 @@ def add_columns(catalog: Catalog, store: EmbeddingStore) -> Catalog:
     rows = np.array([place.get(id_str, -1) for id_str in catalog.ids.tolist()], dtype=np.int64)
     own = {question.name for question in catalog.questions}
     others = [question for question in store.questions if question.name not in own]
-    names = [name for name in store.columns if name not in catalog.frame.columns]
+    # of a question that the catalog brings, the store's votes must not stay beside the catalog's fractions
+    replaced = {name for q in catalog.questions for name in (q.total_column, *q.vote_columns, *q.target_columns)}
+    names = [name for name in store.columns if name not in catalog.frame.columns and name not in replaced]
     columns = {name: take_rows(store.column(name), rows) for name in names}
     frame = pd.concat([catalog.frame, pd.DataFrame(columns, index=catalog.frame.index)], axis=1)
     return Catalog(frame, (*catalog.questions, *others), catalog.image_root)

@@ -221,7 +221,7 @@ def _find_image(hdus: fits.HDUList, extension: Extension) -> Any:
             raise ImageError(f"tiles of kind {hdu.compression_type} are not read: unpack the file (funpack)")
         _check_whole(hdu)
         return hdu
-    found = f"there are {', '.join(there)}" if there else "there is no 2-D or 3-D image at all"
+    found = f"the images are {', '.join(there)}" if there else "there is no 2-D or 3-D image at all"
     raise ImageError(f"no image in extension {extension!r}; {found}" if wanted else found)
 
 

@@ -93,7 +93,8 @@ def compare_labels(a: Catalog, b: Catalog, pairs: pd.DataFrame) -> list[dict[str
     Returns
     -------
     list of dict
-        For each target of a question that both ask alike: ``target, r`` (Pearson), ``n``, ``mean_a, mean_b``.
+        For each target of a question that both ask alike: ``target, r`` (Pearson; None of fewer than 3), ``n``,
+        ``mean_a, mean_b``.
     """
     shared = [question for question in a.questions if question in b.questions]
     rows = []
@@ -106,7 +107,7 @@ def compare_labels(a: Catalog, b: Catalog, pairs: pd.DataFrame) -> list[dict[str
         x, y = (catalog.frame[column].to_numpy(dtype=np.float64)[r] for catalog, r in zip((a, b), rows, strict=True))
         both = np.isfinite(x) & np.isfinite(y)
         x, y = x[both], y[both]
-        varied = len(x) > 1 and np.ptp(x) > 0 and np.ptp(y) > 0
+        varied = len(x) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0
         scores.append(
             {
                 "target": target,

@@ -194,7 +194,8 @@ def find_campaign(name: str) -> Campaign:
         For an unknown one, with those there are.
     """
     if name not in CAMPAIGNS:
-        raise SommelierError(f"the campaign {name!r} is not known. {did_you_mean(name, CAMPAIGNS)}")
+        known = "; ".join(f"{each.name} is {each.title}" for each in CAMPAIGNS.values())
+        raise SommelierError(f"the campaign {name!r} is not known: {known}. {did_you_mean(name, CAMPAIGNS)}")
     return CAMPAIGNS[name]
 
 

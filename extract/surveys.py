@@ -22,6 +22,7 @@ from extract.tidy import Choices, Core, tidy_catalog
 
 TABLE_ENDINGS = (".parquet", ".csv", ".csv.gz", ".fits", ".fits.gz")
 MAPPING = "gz2_filename_mapping.csv"
+KAGGLE_SLACK = 0.01  # its numbers are rounded to six digits and more
 Array = np.ndarray[Any, Any]
 Images = tuple[list[str], list[bool]]  # where they are or should be, and whether they are there
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -44,7 +45,7 @@ class Survey:
     locate : callable
         Finds the images: table, ids, the images' folder and the release's folder.
     prepare : callable, optional
-        Adds columns to the table before it is read.
+        Adds columns to the table before it is read, and gives notes on them.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Survey:
     dialects: tuple[Dialect, ...]
     ids: tuple[str, ...]
     locate: Callable[[Columns, pd.Series[Any], ImageFolder, Path, list[str]], Images]
-    prepare: Callable[[Columns, Path], None] = field(default=lambda table, file: None)
+    prepare: Callable[[Columns, Path], list[str]] = field(default=lambda table, file: [])
 
 
 def read_catalog(
@@ -106,10 +107,11 @@ def read_catalog(
     if not folder.is_dir():
         raise CatalogError(f"{folder} is not a folder. Give the folder that holds the images with --images.")
     table = read_columns(file, text_columns=known.ids)
-    known.prepare(table, file)
+    prepared = known.prepare(table, file)
     dialect = _find_dialect(known, table, file)
     ids = _take_ids(known, table, file)
     notes = [f"not read: {other.name}, which is there too; give its path to read it instead" for other in others]
+    notes += prepared
     if "auto_posteriors" in file.name:
         notes.append("its fractions are a model's predictions, not shares of votes")
     root = folder.resolve()
@@ -184,8 +186,9 @@ def _take_ids(survey: Survey, table: Columns, file: Path) -> pd.Series[Any]:
             f"{file} has no column {' or '.join(map(repr, survey.ids))}, which {survey.title} has. "
             f"{did_you_mean(column, table)}"
         )
-    given = table.pop(column) if column in survey.ids[:1] else table[column]
-    if column.endswith("_loc") or column == "filename":  # .../J132/J132200.16+005202.0.png, or <subject id>.jpg
+    path = column.endswith("_loc") or column == "filename"
+    given = table[column] if path else table.pop(column)
+    if path:  # .../J132/J132200.16+005202.0.png, or <subject id>.jpg
         given = given.astype(object).map(lambda path: Path(str(path)).stem)
     return read_ids(given, file, allow_repeats=True)
 
@@ -280,18 +283,24 @@ def _join_crosswalk(table: Columns, ids: pd.Series[Any], crosswalk: Path, positi
 # Kaggle's Galaxy Challenge multiplied each fraction by the share of volunteers who got that far
 
 
-def _undo_kaggle(table: Columns, file: Path) -> None:
-    """Add fractions of those asked beside the cumulative ones."""
-    dialect = SURVEYS["kaggle"].dialects[0]
+def _undo_kaggle(table: Columns, file: Path) -> list[str]:
+    """Add fractions of those asked beside the cumulative ones; say where these do not fit together."""
+    dialect, odd = SURVEYS["kaggle"].dialects[0], np.zeros(len(table.get("GalaxyID", ())), bool)
+    shares: dict[str, Array] = {}
     for number, question in enumerate(CAMPAIGNS["gz2"].questions, 1):
         names = [f"Class{number}.{answer}" for answer in range(1, len(question.answers) + 1)]
         for name in names:
             require_column(table, name, file)
         values = np.stack([_to_share(table[name], file) for name in names])
+        shares |= dict(zip(question.targets, values, strict=True))
         asked = values.sum(axis=0)
+        arrived = shares[question.parent] if question.parent else np.ones(len(asked))
+        odd |= np.abs(asked - arrived) > KAGGLE_SLACK
         fractions = np.divide(values, asked, out=np.zeros_like(values), where=asked > 0)
         for target, fraction in zip(question.targets, fractions, strict=True):
             table[f"{dialect.stems[target]}_fraction"] = pd.Series(fraction)
+    words = f"{int(odd.sum())} galaxies have a question whose answers do not add up to the share that got there"
+    return [words] if odd.any() else []
 
 
 def _to_share(column: pd.Series[Any], file: Path) -> Array:

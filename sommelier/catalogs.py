@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from extract.catalog import Catalog
 
 survey_name = click.option("--survey", help="Name in stores and search results. [default: the output's name]")
+release_name = click.option("--survey", help="Name in stores and search results. [default: the release's survey]")
 
 
 @click.group(cls=Group)
@@ -101,20 +102,25 @@ def catalog_info(catalog_file: Path, as_json: bool) -> None:
 def _print_questions(questions: list[dict[str, Any]]) -> None:
     if not questions:
         return
-    columns = ("question", "answers", "asked after", "fractions", "galaxies asked", "mean votes", "reached", "expected")
+    columns = ("question", "asked after", "galaxies", "votes", "reached", "expected")
     rows = [
         (
-            record["name"],
-            ", ".join(record["answers"]) or record["kind"],
+            record["name"] + _mark(record),
             record["parent"] or (f"all but {record['unless']}" if "unless" in record else "-"),
-            record.get("fractions", "raw"),
             str(record["asked"]),
             *(_show(record.get(name), digits) for name, digits in
               (("mean_votes", 1), ("share_reached", 3), ("share_expected", 3))),
         )
         for record in questions
     ]  # fmt: skip
-    print_table(columns, rows, "questions (reached, expected: mean share of volunteers, counted and from the tree)")
+    print_table(columns, rows, "questions: galaxies asked, mean votes, share of volunteers that got there, and should")
+
+
+def _mark(record: dict[str, Any]) -> str:
+    """What is not plain about a question."""
+    marks = [record[key] for key in ("fractions", "crossed") if key in record]
+    marks += ["value"] if record["kind"] == "value" else []
+    return f" ({'; '.join(marks)})" if marks else ""
 
 
 @catalog.command("match")
@@ -143,10 +149,10 @@ def catalog_match(a: Path, b: Path, radius: float, output: Path, as_json: bool) 
     if as_json:
         click.echo(json.dumps({**counts, "labels": labels}, indent=1))
         return
-    click.echo(
-        f"{output}: {counts['pairs']} pairs within {radius:g} arcsec, of {counts['galaxies_a']} galaxies in {a} and "
-        f"{counts['galaxies_b']} in {b}"
+    members = (
+        f", of {counts['galaxies_a']} galaxies in {a} and {counts['galaxies_b']} in {b}" if counts["pairs"] else ""
     )
+    click.echo(f"{output}: {counts['pairs']} pairs within {radius:g} arcsec{members}")
     for side, name in (("a", a), ("b", b)):
         if counts[f"repeated_{side}"]:
             click.echo(f"  {counts[f'repeated_{side}']} galaxies of {name} are in more than one pair")
@@ -154,7 +160,9 @@ def catalog_match(a: Path, b: Path, radius: float, output: Path, as_json: bool) 
             message = f"  {counts[f'unplaced_{side}']} galaxies of {name} have no position: not checkable"
             click.secho(message, fg="yellow", err=True)
     rows = [(s["target"], _show(s["r"], 3), str(s["n"]), _show(s["mean_a"], 3), _show(s["mean_b"], 3)) for s in labels]
-    if counts["pairs"]:
+    if counts["pairs"] and not rows:
+        click.echo("  no question is asked alike in both, with the same kind of fractions: labels are not compared")
+    elif counts["pairs"]:
         print_table(("target", "Pearson r", "n", "mean of A", "mean of B"), rows, "labels of the matched galaxies")
 
 

@@ -15,15 +15,18 @@ from sommelier.group import PATH
 
 if TYPE_CHECKING:
     from extract.download import Download
-    from extract.download.releases import Release
+    from extract.download.releases import ReleaseFile
 
 
 @click.command()
 @click.argument("survey", type=click.Choice(["sdss", "decals", "ukidss"]))
 @click.option("--to", "folder", required=True, type=PATH, help="Folder for the files; made if need be.")
 @click.option("--images", is_flag=True, help="Also the images: sdss 3.4 GB, decals 104 GB; as much again unpacked.")
+@click.option(
+    "--file", "names", multiple=True, help="Only this file of the release, whatever it is; repeat for several."
+)
 @click.option("--mirror", help="http(s)://HOST with the same paths, asked instead of the release's own servers.")
-def download(survey: str, folder: Path, images: bool, mirror: str | None) -> None:
+def download(survey: str, folder: Path, images: bool, names: tuple[str, ...], mirror: str | None) -> None:
     """
     Fetch a Galaxy Zoo release, check it, and say how to cite it.
 
@@ -32,15 +35,16 @@ def download(survey: str, folder: Path, images: bool, mirror: str | None) -> Non
     \b
     sommelier download decals --to decals
     sommelier download sdss --to sdss --images
+    sommelier download decals --to decals --file gz_decals_auto_posteriors.parquet
     """
     from extract.download import download_release
     from extract.download.releases import find_release
 
     release = find_release(survey)
-    _announce(release, folder, images)
+    _announce(release.title, [file for file in release.select(images, names) if file.url], folder)
     try:
         with _show_bytes() as report:
-            done = download_release(survey, folder, images, mirror, report)
+            done = download_release(survey, folder, images, mirror, report, names)
     except KeyboardInterrupt:
         click.secho("\nStopped. What was got is kept; run the same command to go on.", fg="yellow", err=True)
         sys.exit(130)
@@ -52,10 +56,9 @@ def download(survey: str, folder: Path, images: bool, mirror: str | None) -> Non
     click.echo(f"Next: sommelier catalog {survey} {shlex.quote(str(folder))} -o {survey}.parquet")
 
 
-def _announce(release: Release, folder: Path, images: bool) -> None:
-    files = [file for file in release.select(images) if file.url]
+def _announce(title: str, files: list[ReleaseFile], folder: Path) -> None:
     if files:
-        click.echo(f"{release.title}, {len(files)} files to {folder}")
+        click.echo(f"{title}, {len(files)} files to {folder}")
     for file in files:
         click.echo(f"  {file.name}: {file.what} ({file.about})")
 

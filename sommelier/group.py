@@ -84,7 +84,7 @@ class Group(click.Group):
         except Exception as error:
             errors = sys.modules.get("embeddings.errors")  # not loaded: it cannot be one, and --help stays fast
             known = (OSError, errors.SommelierError) if errors else OSError
-            if not isinstance(error, known):
+            if not isinstance(error, known) or isinstance(error, BrokenPipeError):  # the reader left: click knows
                 raise
             click.secho(f"Error: {error}", fg="red", err=True)
             context.exit(1)
@@ -122,7 +122,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     table = Table(title=title, title_justify="left")
     for number, name in enumerate(columns):
         figures = number > 0 and all(set(row[number]) <= set("0123456789.-+± ") for row in rows)
-        table.add_column(name, justify="right" if figures else "left")
+        table.add_column(name, justify="right" if figures else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console = Console() if sys.stdout.isatty() else Console(width=200)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sommelier.catalogs import catalog, print_catalog, survey_name
+from sommelier.catalogs import catalog, print_catalog, release_name
 from sommelier.group import PATH
 
 
@@ -21,11 +21,16 @@ def release_options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(["raw", "weighted", "debiased"]),
             help="Which of the release's fractions are the labels; the others stay beside them.",
         ),
-        click.option("--min-votes", default=0, help="Leave out galaxies whose first question has fewer votes."),
+        click.option(
+            "--min-votes",
+            type=click.IntRange(0),
+            default=0,
+            help="Leave out galaxies whose first question has fewer votes.",
+        ),
         click.option("--drop", multiple=True, metavar="COLUMN", help="Leave out galaxies that this flag marks."),
         click.option("--drop-missing", is_flag=True, help="Leave out galaxies without an image file."),
         click.option("--cross", multiple=True, metavar="QUESTION", help="Also map this question to GZ2's, with loss."),
-        survey_name,
+        release_name,
         click.option("-o", "--output", required=True, type=PATH, help="The catalog, a Parquet file."),
     )
     for option in reversed(options):

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from embeddings.store import EmbeddingStore
 from extract.schema import CAMPAIGNS
 from sommelier import main
-from tests.extract.galaxy_zoo import N, write_decals, write_sdss, write_ukidss
+from tests.extract.galaxy_zoo import N, draw_image, write_decals, write_sdss, write_ukidss
 from tests.test_commands import run
 
 
@@ -87,6 +87,52 @@ def test_outputs_replace_nothing_of_the_release(place: Path) -> None:
     assert "would lose it" in fail("catalog", "sdss", table, "-o", table)
     assert "no Parquet file: it would be lost" in fail("catalog", "decals", "gzd", "-o", table)
     assert table.read_bytes() == before
+
+
+def test_outputs_replace_only_what_we_wrote(place: Path) -> None:
+    """Releases are Parquet too."""
+    release = place / "gzd/gz_decals_volunteers_5.parquet"
+    pd.read_csv(place / "gzd/gz_decals_volunteers_5.csv").to_parquet(release)
+    before = release.read_bytes()
+    assert "was not made by this program" in fail("catalog", "decals", "gzd", "-o", release)
+    run("catalog", "decals", "gzd", "-o", "decals.parquet")
+    run("catalog", "decals", "gzd", "-o", "decals.parquet")
+    run("catalog", "sdss", "gz2", "-o", "sdss.parquet")
+    assert "was not made by this program" in fail("catalog", "match", "sdss.parquet", "decals.parquet", "-o", release)
+    assert release.read_bytes() == before
+
+
+def test_a_catalogs_question_takes_the_stores_votes_with_it(place: Path) -> None:
+    """Predictions must not lie beside the votes of another campaign."""
+    run("catalog", "decals", "gzd", "-o", "votes.parquet")
+    table = pd.read_csv("gzd/gz_decals_volunteers_5.csv")
+    fractions = [name for name in table if name.endswith("_fraction")]
+    predicted = table[["iauname", "ra", "dec", *fractions]].assign(**dict.fromkeys(fractions, 0.25))
+    predicted.to_csv("gzd/gz_decals_auto_posteriors.csv", index=False)
+    run("catalog", "decals", "gzd/gz_decals_auto_posteriors.csv", "-o", "predicted.parquet")
+    for catalog in ("votes.parquet", "predicted.parquet"):
+        run("extract", catalog, "--backbone", "tiny", "--size", "28", "-o", "d.h5")
+    store = EmbeddingStore.open("d.h5")
+    assert set(store.column("bar-dr5_strong_fraction")) == {0.25}
+    assert not {"bar-dr5_strong", "bar-dr5_total-votes"} & set(store.columns)
+    assert "petro_theta" in store.columns
+
+
+def test_jpegs_and_fits_share_a_store(place: Path) -> None:
+    rng = np.random.default_rng(0)
+    for folder, name in (("first", "a"), ("second", "b")):
+        (place / folder).mkdir()
+        if name == "a":
+            fits.writeto(place / folder / "a.fits", rng.normal(5, 1, (40, 40)).astype(np.float32))
+        else:
+            draw_image(place / folder / "b.jpg", 99)
+        run("catalog", "folder", folder, "--survey", "mine", "-o", f"{folder}.parquet")
+    extract = ["--backbone", "tiny", "--size", "28", "-o", "mine.h5"]
+    run("extract", "first.parquet", *extract)
+    assert "2 rows, 2 ok, 0 failed" in run("extract", "second.parquet", *extract)
+    assert "--stretch, --bands and --cutout are for FITS images" in fail(
+        "extract", "second.parquet", *extract[:-1], "other.h5", "--stretch", "asinh"
+    )
 
 
 def test_match_says_what_cannot_be_checked(place: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,12 @@ class Download:
 
 
 def download_release(
-    survey: str, folder: str | Path, images: bool = False, mirror: str | None = None, report: Report | None = None
+    survey: str,
+    folder: str | Path,
+    images: bool = False,
+    mirror: str | None = None,
+    report: Report | None = None,
+    names: Sequence[str] = (),
 ) -> list[Download]:
     """
     Fetch a release's files into a folder, or go on where an earlier run stopped.
@@ -71,6 +76,9 @@ def download_release(
     report : callable, optional
         Called with what is being done, the bytes that are there, and how many there will be (None: not known).
 
+    names : sequence of str
+        Only these files of the release; there are more than a catalog needs.
+
     Returns
     -------
     list of Download
@@ -84,10 +92,11 @@ def download_release(
     tell: Report = report or (lambda *_: None)
     if not any(file.url for file in release.files):
         return _check_what_is_there(release, folder)
+    files = release.select(images, names)
     pooch.get_logger().setLevel("WARNING")
     with FileLock(folder / ".download.lock"):
         try:
-            return [_obtain(file, release, folder, mirror, tell) for file in release.select(images)]
+            return [_obtain(file, release, folder, mirror, tell) for file in files]
         except OSError as error:
             raise SommelierError(
                 f"{error.filename or folder}: {error.strerror or error}. What was got is kept; free some space or "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embeddings.errors import SommelierError, did_you_mean
 
 GZ2_RECORD = "https://zenodo.org/records/3565489"
+POSTERIORS = "gz_decals_auto_posteriors"
 DECALS_RECORD = "https://zenodo.org/records/4573248"
 
 
@@ -59,6 +61,8 @@ class ReleaseFile:
         Some of a table's columns, which must be there.
     archive : ImageArchive or None
         For a zip of images, fetched and unpacked only on request.
+    extra : bool
+        Not needed for a catalog; fetched only by its name.
     """
 
     name: str
@@ -71,6 +75,7 @@ class ReleaseFile:
     n_columns: int | None = None
     columns: tuple[str, ...] = ()
     archive: ImageArchive | None = None
+    extra: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,9 +100,22 @@ class Release:
     licence: str
     citations: tuple[str, ...]
 
-    def select(self, images: bool) -> list[ReleaseFile]:
-        """Tables, and the archives of images if they are wanted."""
-        return [file for file in self.files if images or file.archive is None]
+    def select(self, images: bool = False, names: Sequence[str] = ()) -> list[ReleaseFile]:
+        """
+        The files of these names; without names the tables, and the archives of images if they are wanted.
+
+        Raises
+        ------
+        SommelierError
+            When there is none of a name.
+        """
+        known = {file.name: file for file in self.files}
+        for name in names:
+            if name not in known:
+                raise SommelierError(f"{self.title} has no file {name!r}. {did_you_mean(name, known)}")
+        if names:
+            return [known[name] for name in names]
+        return [file for file in self.files if not file.extra and (images or file.archive is None)]
 
 
 GZ2 = Release(
@@ -160,6 +178,24 @@ DECALS = Release(
                 archive=ImageArchive(f"gz_decals_dr5_png_part{part}", depth=2),
             )
             for part in (1, 2, 3, 4)
+        ),
+        *(
+            ReleaseFile(
+                name,
+                what,
+                f"{DECALS_RECORD}/files/{name}?download=1",
+                about=about,
+                md5=md5,
+                rows=rows,
+                extra=True,
+            )
+            for name, what, about, md5, rows in (
+                ("gz_decals_volunteers_1_and_2.csv", "as CSV", "80.8 MB", "f1be080ac22269fb5ea4e12ddefb8b11", 92_960),
+                ("gz_decals_volunteers_5.csv", "as CSV", "145.8 MB", "b12e3767b3968f9767d4f4115cc69d4d", 253_286),
+                (f"{POSTERIORS}.parquet", "a model's predictions", "1.6 GB", "2e9f4b4fe9f3473a44f60aed0526911f", None),
+                (f"{POSTERIORS}.csv", "the same as CSV", "2.6 GB", "5cc06cc0e2d44b5c0eb5c60231530b67", None),
+                ("schema.md", "the columns described", "4.8 kB", None, None),
+            )
         ),
     ),
     home=DECALS_RECORD,

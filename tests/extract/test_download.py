@@ -145,6 +145,10 @@ def test_the_records_are_those_of_the_releases() -> None:
     assert {name: file.md5 for name, file in files.items() if file.md5} == {
         "gz_decals_volunteers_1_and_2.parquet": "e9de511cbd5977e02c81cbdb5d21b7c2",
         "gz_decals_volunteers_5.parquet": "364d0b598b7d2958553350c5ce0ffc14",
+        "gz_decals_volunteers_1_and_2.csv": "f1be080ac22269fb5ea4e12ddefb8b11",
+        "gz_decals_volunteers_5.csv": "b12e3767b3968f9767d4f4115cc69d4d",
+        "gz_decals_auto_posteriors.csv": "5cc06cc0e2d44b5c0eb5c60231530b67",
+        "gz_decals_auto_posteriors.parquet": "2e9f4b4fe9f3473a44f60aed0526911f",
         "ukidss_train_catalog.parquet": "8d84de1a1f33556f83470ce0c22c979b",
         "ukidss_test_catalog.parquet": "f64b850e941b09546df5aca84b708fb4",
         "images.tar.xz": "d4586af013b1543753346544b4703711",
@@ -154,19 +158,21 @@ def test_the_records_are_those_of_the_releases() -> None:
         "gz2_filename_mapping.csv": 355990,
         "gz_decals_volunteers_1_and_2.parquet": 92960,
         "gz_decals_volunteers_5.parquet": 253286,
+        "gz_decals_volunteers_1_and_2.csv": 92960,
+        "gz_decals_volunteers_5.csv": 253286,
         "ukidss_catalog.parquet": 70845,
         "ukidss_catalog.csv": 70845,
         "ukidss_train_catalog.parquet": 56676,
         "ukidss_test_catalog.parquet": 14169,
     }
     zenodo = "https://zenodo.org/records/{}/files/{}?download=1"
-    decals = [name for name in files if name.startswith("gz_decals")]
+    decals = [name for name in files if name.startswith("gz_decals") or name == "schema.md"]
     assert {name: file.url for name, file in files.items() if file.url} == {
         "gz2_hart16.csv.gz": "https://gz2hart.s3.amazonaws.com/gz2_hart16.csv.gz",
         "gz2_filename_mapping.csv": zenodo.format(3565489, "gz2_filename_mapping.csv"),
         "images_gz2.zip": zenodo.format(3565489, "images_gz2.zip"),
     } | {name: zenodo.format(4573248, name) for name in decals}
-    assert len(decals) == 6
+    assert len(decals) == 11
     assert files["gz2_hart16.csv.gz"].n_columns == 231
     assert files["gz2_filename_mapping.csv"].columns == ("objid", "sample", "asset_id")
     assert files["images_gz2.zip"].archive == ImageArchive("images", 1, 243434)
@@ -181,6 +187,18 @@ def test_images_are_fetched_only_when_wanted() -> None:
     assert [file.name for file in find_release("decals").select(images=True)][2:] == [
         f"gz_decals_dr5_png_part{part}.zip" for part in (1, 2, 3, 4)
     ]
+
+
+def test_files_by_their_names() -> None:
+    """The CSVs, the predictions and the description are not needed for a catalog, and come when they are asked for."""
+    decals = find_release("decals")
+    assert [file.name for file in decals.select()] == [
+        "gz_decals_volunteers_1_and_2.parquet",
+        "gz_decals_volunteers_5.parquet",
+    ]
+    assert [file.name for file in decals.select(names=["schema.md"])] == ["schema.md"]
+    with pytest.raises(SommelierError, match=r"no file 'schema.txt'\. Did you mean 'schema.md'"):
+        decals.select(names=["schema.txt"])
 
 
 def test_an_unknown_survey(tmp_path: Path) -> None:

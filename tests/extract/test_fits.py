@@ -115,7 +115,7 @@ def test_extensions(pixels: np.ndarray, tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_fits(file, extension).planes[0], pixels[plane])
     for extension in ("SCY", 9, "CAT", 0, 1):
         with pytest.raises(
-            ImageError, match=rf"no image in extension '?{extension}'?; there are 2 \(SCI\), 3 \(WHT\), 4"
+            ImageError, match=rf"no image in extension '?{extension}'?; the images are 2 \(SCI\), 3 \(WHT\), 4"
         ):
             read_fits(file, extension)
     with pytest.raises(ImageError, match="there is no 2-D or 3-D image at all"):

@@ -91,7 +91,7 @@ def test_five_bulge_sizes_are_not_forced_into_four() -> None:
         find_crossing("bulge-size-dr5")
     with pytest.raises(SommelierError, match=r"no crossing of 'bar-dr6'\. Did you mean 'bar-dr8' or 'bar-dr5'\?"):
         find_crossing("bar-dr6")
-    with pytest.raises(SommelierError, match=r"campaign 'gz3' is not known\. Did you mean 'gz2'"):
+    with pytest.raises(SommelierError, match=r"campaign 'gz3' is not known: gz2 is Galaxy Zoo 2; .*Did you mean 'gz2'"):
         find_campaign("gz3")
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from embeddings.errors import CatalogError
 from embeddings.questions import expected_shares, list_targets
 from extract.catalog import Catalog
+from extract.matching import compare_labels, match_catalogs
 from extract.schema import CAMPAIGNS, Dialect
 from extract.surveys import read_catalog
 from tests.extract.galaxy_zoo import (
@@ -290,7 +291,9 @@ def test_strong_and_weak_bars_add_up(tmp_path: Path) -> None:
     asked = table["bar_total-votes"] > 0
     share = (votes / table["bar_total-votes"]).where(asked)
     np.testing.assert_allclose(catalog.frame["bar_yes_fraction"], share, rtol=1e-15)
-    assert next(q for q in catalog.questions if q.name == "bar") == CAMPAIGNS["gz2"].questions[2]
+    bar = next(q for q in catalog.questions if q.name == "bar")
+    assert bar == CAMPAIGNS["gz2"].questions[2]  # they may be used as one
+    assert Catalog.read(catalog.write(tmp_path / "c.parquet")).questions[-1].crossed == "bar-dr5, map 1.0"
     assert any("lossy map 1.0" in note and "how strong the bar is" in note for note in catalog.notes)
     with pytest.raises(CatalogError, match="no question 'bulge-size-dr12' in this release"):
         read_catalog("decals", tmp_path, cross=("bulge-size-dr12",))
@@ -354,6 +357,98 @@ def test_a_sentinel_is_no_position_and_no_fraction(tmp_path: Path) -> None:
     assert np.flatnonzero(catalog.frame["ra"].isna()).tolist() == [3]
     assert "1 of 8 galaxies have no position" in catalog.notes
     assert np.isnan(catalog.frame["smooth-or-featured_smooth_debiased"][2])
+
+
+def test_a_sentinel_beside_a_blank_is_no_label(tmp_path: Path) -> None:
+    """The least of numbers with a NaN among them is NaN."""
+    given = [0.5, None, -9999.0, None, 0.1, 0.2, 0.3, 0.4]
+    write_decals(tmp_path, **{"smooth-or-featured_smooth_debiased": given})
+    catalog = read_catalog("decals", tmp_path, fractions="debiased")
+    label = catalog.frame["smooth-or-featured_smooth_fraction"]
+    np.testing.assert_array_equal(label, [0.5, np.nan, np.nan, np.nan, 0.1, 0.2, 0.3, 0.4])
+    assert "smooth-or-featured_smooth_debiased (1)" in next(note for note in catalog.notes if "-9999" in note)
+    write_decals(tmp_path, **{"smooth-or-featured_smooth_debiased": [7.0] + [0.5] * 7})
+    with pytest.raises(CatalogError, match=r"'smooth-or-featured_smooth_debiased' has 1 values that are no fractions"):
+        read_catalog("decals", tmp_path, fractions="debiased")
+    assert read_catalog("decals", tmp_path).frame["smooth-or-featured_smooth_debiased"][0] == 7  # beside the labels
+
+
+def test_another_things_number_is_not_taken_for_an_image(tmp_path: Path) -> None:
+    write_sdss(tmp_path)
+    (tmp_path / "images/1003.jpg").unlink()
+    draw_image(tmp_path / "kaggle/images_training_rev1/1003.jpg", 200)
+    catalog = read_catalog("sdss", tmp_path)
+    assert catalog.frame["image"][3] == "images/1003.jpg"
+    assert len(catalog.missing_images()) == 1
+
+
+def test_the_mapping_passes_the_same_door(tmp_path: Path) -> None:
+    table = write_sdss(tmp_path)
+    path = tmp_path / "gz2_filename_mapping.csv"
+    mapping = pd.read_csv(path, dtype=str)
+    mapping.assign(objid=mapping["objid"].astype(float)).to_csv(path, index=False)
+    with pytest.raises(CatalogError, match=r"gz2_filename_mapping\.csv: column 'objid' holds ids written as floats"):
+        read_catalog("sdss", tmp_path)
+    mapping.assign(asset_id=mapping["asset_id"].astype(float)).to_csv(path, index=False)
+    assert read_catalog("sdss", tmp_path).frame["image"][3] == "images/1003.jpg"
+    mapping.iloc[2:].to_csv(path, index=False)  # it is upside down: the last two galaxies are not in it
+    notes = read_catalog("sdss", tmp_path).notes
+    assert (
+        f"2 ids are not in gz2_filename_mapping.csv and have no image: {', '.join(table['dr7objid'][-2:])} ..." in notes
+    )
+    coadd = mapping.assign(sample="stripe82_coadd_1", asset_id="999")  # every galaxy a second time, before the first
+    pd.concat([coadd, mapping]).to_csv(path, index=False)
+    assert read_catalog("sdss", tmp_path).frame["image"].tolist() == [f"images/{1000 + n}.jpg" for n in range(N)]
+
+
+def test_positions_that_help_nobody(tmp_path: Path) -> None:
+    write_ukidss(tmp_path / "gzu")
+    write_decals(tmp_path / "gzd")
+    walk = tmp_path / "gzu/crosswalk.csv"
+    other = read_catalog("decals", tmp_path / "gzd").write(tmp_path / "decals.parquet")
+    with pytest.raises(CatalogError, match="which is which, a --crosswalk must say"):
+        read_catalog("ukidss", tmp_path / "gzu", positions=other)
+    with pytest.raises(
+        CatalogError, match=r"decals\.parquet has a position of none of the galaxies in .*crosswalk\.csv"
+    ):
+        read_catalog("ukidss", tmp_path / "gzu", crosswalk=walk, positions=other)
+    notes = read_catalog("ukidss", tmp_path / "gzu", crosswalk=walk).notes
+    assert any(f"names {N - 1} of {N} subjects and places 0; it has no ra and dec" in note for note in notes)
+
+
+def test_ukidss_images_lie_under_their_file_names(tmp_path: Path) -> None:
+    table = write_ukidss(tmp_path)
+    names = [f"other-{number}.jpg" for number in range(N)]
+    for number, name in enumerate(names):
+        draw_image(tmp_path / f"x/{table['subfolder'][number]}/{name}", 5 * number)
+    subjects = table["filename"].str.removesuffix(".jpg")
+    write_ukidss(tmp_path, subject_id=subjects, filename=names, subfolder=[None, *table["subfolder"][1:]])
+    catalog = read_catalog("ukidss", tmp_path)
+    assert catalog.ids.tolist() == subjects.tolist()
+    assert brightness(catalog) == [5 * number for number in range(N)]
+
+
+def test_kaggles_numbers_must_be_probabilities_that_fit_together(tmp_path: Path) -> None:
+    counts = (3, 2, 2, 2, 4, 2, 3, 7, 3, 3, 6)
+    row = {f"Class{task}.{answer}": 0.0 for task, n in enumerate(counts, 1) for answer in range(1, n + 1)}
+    row |= {"Class1.2": 1.0, "Class2.2": 0.4, "Class6.2": 1.0}  # 0.6 of those with features never said edge-on or not
+    frame = pd.DataFrame([{"GalaxyID": 1} | row])
+    frame.to_csv(tmp_path / "training_solutions_rev1.csv", index=False)
+    notes = read_catalog("kaggle", tmp_path).notes
+    assert "1 galaxies have a question whose answers do not add up to the share that got there" in notes
+    for wrong in (7, "x"):
+        frame.assign(**{"Class2.1": wrong}).to_csv(tmp_path / "training_solutions_rev1.csv", index=False)
+        with pytest.raises(CatalogError, match=r"'Class2\.1' has 1 values that are no probabilities in \[0, 1\]"):
+            read_catalog("kaggle", tmp_path)
+
+
+def test_a_catalog_is_no_release(tmp_path: Path) -> None:
+    write_decals(tmp_path)
+    made = read_catalog("decals", tmp_path).write(tmp_path / "mine.parquet")
+    with pytest.raises(CatalogError, match=r"mine\.parquet is a catalog already"):
+        read_catalog("decals", made)
+    shutil.move(tmp_path / "gz_decals_volunteers_1_and_2.csv", tmp_path / "votes.csv")
+    assert len(read_catalog("decals", tmp_path)) == N  # the one table there, for ours does not count
 
 
 def test_the_wrong_surveys_release_is_recognised(tmp_path: Path) -> None:
@@ -467,6 +562,17 @@ def test_real_stripe_82(real_data: Path) -> None:
         assert abs(shares[question.name].mean() - reached.mean()) < 0.02, question.name
         if question.parent:
             assert np.corrcoef(shares[question.name], reached)[0, 1] > 0.95, question.name
+
+
+def test_real_surveys_share_100_galaxies(real_data: Path) -> None:
+    decals = read_catalog("decals", real_data / "decals_gz_votes")
+    sdss = read_catalog("sdss", real_data / "gz2_table5_stripe82")
+    pairs = match_catalogs(decals, sdss, radius=2)
+    assert len(pairs) == pairs["id_a"].nunique() == pairs["id_b"].nunique() == 100
+    (smooth,) = [s for s in compare_labels(decals, sdss, pairs) if s["target"] == "smooth-or-featured_smooth"]
+    assert smooth["n"] == 100
+    assert smooth["r"] == pytest.approx(0.86, abs=0.005)
+    assert len(match_catalogs(sdss, sdss)) == 2  # the table holds two galaxies twice, under other ids
 
 
 def test_real_repeats_are_found(real_data: Path) -> None:

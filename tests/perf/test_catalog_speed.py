@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.csv
 import pytest
+from astropy.table import Table
 
 from extract.catalog import Catalog
 from extract.matching import match_catalogs
@@ -63,12 +65,22 @@ def test_reading_a_full_release(release: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
-def test_memory_of_the_whole_command(release: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".fits.gz"])
+def test_memory_of_the_whole_command(ending: str, release: Path, tmp_path: Path) -> None:
+    plain, file = release / "gz2_hart16.csv", tmp_path / f"gz2_hart16{ending}"
+    if ending == ".fits.gz":
+        Table.from_pandas(pd.read_csv(plain)).write(file.with_suffix(""))
+        subprocess.run(["gzip", "-1", str(file.with_suffix(""))], check=True)
+    elif ending == ".csv.gz":
+        file.write_bytes(gzip.compress(plain.read_bytes(), 1))
+    else:
+        file.symlink_to(plain)
     start = time.perf_counter()
-    command = [sys.executable, "-c", COMMAND, str(release), str(tmp_path / "sdss.parquet")]
+    command = [sys.executable, "-c", COMMAND, str(file), str(tmp_path / "sdss.parquet")]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     peak = int(output.split("PEAK")[1])
-    print(f"  the command, Parquet written: {time.perf_counter() - start:.1f} s, peak {peak / 2**20:.0f} MiB")
+    seconds = time.perf_counter() - start
+    print(f"  {ending}: the command, Parquet written: {seconds:.1f} s, peak {peak / 2**20:.0f} MiB ({peak:.3g} bytes)")
     assert peak < 2e9
     assert len(Catalog.read(tmp_path / "sdss.parquet")) == ROWS
 
