@@ -64,6 +64,9 @@ class ImageFolder:
             Below the root; as expected where there is no file.
         there : list of bool
         """
+        if not self._places:  # a table alone: hundreds of thousands of names need not be looked up
+            paths = [name + ending if name else "" for name in expected]
+            return paths, [False] * len(paths)
         paths, there = [], []
         for name in expected:
             places = self._places.get(name[name.rfind("/") + 1 :], ())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def _guess_fault(ra: Array, dec: Array) -> str:
     return ""
 
 
-def compare_with_names(ra: Array, dec: Array, names: pd.Series[Any], file: Path) -> None:
+def compare_with_names(ra: Array, dec: Array, names: Sequence[pd.Series[Any]], file: Path) -> None:
     """
     Hold positions against names that tell them, such as J082617.42+541216.5.
 
@@ -85,8 +85,8 @@ def compare_with_names(ra: Array, dec: Array, names: pd.Series[Any], file: Path)
     ----------
     ra, dec : (n_galaxies,) array
         Degrees.
-    names : Series of str
-        A sample of them is read; those that name no place are passed over.
+    names : sequence of Series of str
+        The parts of the names, to be put together. A sample of rows is read; those that name no place are passed over.
 
     Raises
     ------
@@ -95,7 +95,8 @@ def compare_with_names(ra: Array, dec: Array, names: pd.Series[Any], file: Path)
     """
     known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     rows = known[np.linspace(0, len(known) - 1, min(len(known), NAMES_COMPARED)).astype(int)]
-    parts = names.iloc[rows].astype(str).str.extract(SEXAGESIMAL)
+    sample = [" ".join(map(str, words)) for words in zip(*(part.iloc[rows] for part in names), strict=True)]
+    parts = pd.Series(sample, dtype=object).astype(str).str.extract(SEXAGESIMAL)
     named = parts.notna().all(axis=1).to_numpy()
     if not named.any():
         return
@@ -116,6 +117,7 @@ def compare_with_names(ra: Array, dec: Array, names: pd.Series[Any], file: Path)
     if wrong.mean() <= 0.5:
         return
     row = int(rows[np.argmax(wrong)])
+    shown = " ".join(str(part.iloc[row]) for part in names)
     faults = {
         "ra and dec are swapped": (y, x),
         "ra is in hours, not degrees": (15 * x, y),
@@ -123,7 +125,7 @@ def compare_with_names(ra: Array, dec: Array, names: pd.Series[Any], file: Path)
     }
     fault = next((words for words, (a, b) in faults.items() if elsewhere(a, b).mean() <= 0.5), "rows seem mixed up")
     raise CatalogError(
-        f"{file}: positions do not lie where the names say (row {row}: {names.iloc[row]} at ra {ra[row]:.5f}, "
+        f"{file}: positions do not lie where the names say (row {row}: {shown} at ra {ra[row]:.5f}, "
         f"dec {dec[row]:.5f}): {fault}. Mend the columns ra and dec (degrees ICRS)."
     )
 

@@ -197,8 +197,8 @@ def _take_positions(table: Columns, ids: pd.Series[Any], file: Path) -> tuple[Ar
     """Ra and dec, held against the places that names tell: an iauname, or GZ2's rastring and decstring."""
     ra, dec = read_positions(table, None, None, file)
     if {"rastring", "decstring"} <= table.keys():
-        compare_with_names(ra, dec, table["rastring"].astype(str) + " " + table["decstring"].astype(str), file)
-    compare_with_names(ra, dec, ids, file)
+        compare_with_names(ra, dec, (table["rastring"], table["decstring"]), file)
+    compare_with_names(ra, dec, (ids,), file)
     for column in [name for name in table if name.lower() in ("ra", "dec")]:
         del table[column]
     return ra, dec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,9 +125,10 @@ def _describe_images(core: Core, keep: Array) -> list[str]:
 
 
 def _read_questions(dialect: Dialect, table: Columns, whole: bool, fractions: Fractions, file: Path) -> list[Labels]:
+    with ThreadPoolExecutor() as pool:  # numpy works on several questions at once
+        read = list(pool.map(lambda q: read_votes(q, dialect, table, fractions, file), dialect.campaign.questions))
     labels = []
-    for question in dialect.campaign.questions:
-        label = read_votes(question, dialect, table, fractions, file)
+    for question, label in zip(dialect.campaign.questions, read, strict=True):
         if label:
             labels.append(label)
         elif whole:
