@@ -85,6 +85,8 @@ class Rendering:
         """
         digest, reference = NO_FILE, Reference.parse(path)
         try:
+            if path.endswith("/"):
+                raise ImageError("the catalog names no image")
             if reference.is_fits:
                 return self._load_fits(reference, ra, dec)
             data, digest = self._read(reference)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -427,3 +428,8 @@ def test_choices_that_do_not_go_together(
 @pytest.mark.parametrize("missing", [0, 1])
 def test_the_ends_of_the_share(missing: float) -> None:
     assert choose(missing=missing).max_missing == missing
+
+
+def test_a_row_without_an_image(tmp_path: Path) -> None:
+    """A catalog's root with nothing behind it."""
+    assert Rendering().load(os.path.join(tmp_path, "")) == (NO_FILE, "the catalog names no image")
