@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModel  # noqa: F401 - imported once, for all children
+from transformers.models.dinov2 import modeling_dinov2  # noqa: F401 - else each child spends its life on importing it
 
 from embeddings.parts import list_parts
 from embeddings.store import EmbeddingStore
