@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from embeddings.errors import CatalogError
-from extract.tables import SENTINEL, require_column
+from extract.tables import SENTINEL, Columns, require_column
 
 Array = np.ndarray[Any, Any]
 NAMES_COMPARED = 200  # rows: a swap or a wrong unit is in all of them
@@ -54,6 +54,14 @@ def read_positions(
                 f"(first: {table[name].iloc[row]} in row {row}). {_guess_fault(ra, dec)}"
                 "Give ra and dec in degrees ICRS, blank where unknown."
             )
+    return ra, dec
+
+
+def take_positions(table: Columns, file: Path) -> tuple[Array, Array]:
+    """As `read_positions` of a release's own ``ra`` and ``dec``, which leave the table."""
+    ra, dec = read_positions(table, None, None, file)
+    for column in [name for name in table if name.lower() in ("ra", "dec")]:
+        del table[column]
     return ra, dec
 
 

@@ -18,7 +18,7 @@ from embeddings.errors import CatalogError, did_you_mean
 from extract.catalog import Catalog
 from extract.folder import walk_files
 from extract.images import ImageError
-from extract.positions import read_positions
+from extract.positions import take_positions
 from extract.schema import CAMPAIGNS, Campaign, Dialect, find_campaign
 from extract.tables import Columns, read_columns, read_ids
 from extract.tidy import Choices, Core, tidy_catalog
@@ -70,9 +70,7 @@ def read_hub_catalog(
         )
     ids = read_ids(table.pop("id_str"), files[0], allow_repeats=True)
     image = table.pop("").tolist()
-    ra, dec = read_positions(table, None, None, files[0])
-    for column in [column for column in table if column.lower() in ("ra", "dec")]:
-        del table[column]
+    ra, dec = take_positions(table, files[0])
     core = Core(ids, name or known.survey, ra, dec, image, np.ones(len(ids), bool), str(root))
     source = files[0] if len(files) == 1 else root / f"{len(files)} files"
     return tidy_catalog(core, table, dialect, False, Choices(**choices), source)

@@ -10,7 +10,7 @@ from embeddings.questions import Question, expected_shares
 from extract.catalog import CORE, Catalog
 from extract.matching import has_position
 from extract.schema import CROSSINGS, MAP_VERSION, NO_CROSSING
-from extract.votes import BESIDE, ENDINGS
+from extract.votes import BESIDE, ENDINGS, RAW_BESIDE
 
 
 def summarise_catalog(catalog: Catalog) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _columns_of(question: Question) -> list[str]:
     """The columns that a reader makes of a question; a catalog need not have all."""
     if question.kind == "value":
         return [question.name]
-    endings = ("", "_raw_fraction", *ENDINGS.values(), *BESIDE)
+    endings = ("", RAW_BESIDE, *ENDINGS.values(), *BESIDE)
     return [question.total_column, *(target + ending for target in question.targets for ending in endings)]
 
 
@@ -75,7 +75,7 @@ def _summarise_questions(catalog: Catalog) -> list[dict[str, Any]]:
 def _raw_fraction(catalog: Catalog, target: str) -> np.ndarray[Any, Any]:
     """Shares of votes: what leads through the tree, whatever the labels are."""
     frame = catalog.frame
-    column = f"{target}_raw_fraction" if f"{target}_raw_fraction" in frame else f"{target}_fraction"
+    column = target + (RAW_BESIDE if target + RAW_BESIDE in frame else ENDINGS["raw"])
     return frame[column].to_numpy(dtype=float)
 
 

@@ -15,7 +15,7 @@ from embeddings.errors import CatalogError, did_you_mean
 from embeddings.files import read_mark
 from extract.catalog import Catalog
 from extract.folder import ImageFolder
-from extract.positions import compare_with_names, read_positions
+from extract.positions import compare_with_names, read_positions, take_positions
 from extract.schema import CAMPAIGNS, Dialect, best_dialect
 from extract.tables import Columns, read_columns, read_ids, read_table, require_column
 from extract.tidy import Choices, Core, tidy_catalog
@@ -195,12 +195,10 @@ def _take_ids(survey: Survey, table: Columns, file: Path) -> pd.Series[Any]:
 
 def _take_positions(table: Columns, ids: pd.Series[Any], file: Path) -> tuple[Array, Array]:
     """Ra and dec, held against the places that names tell: an iauname, or GZ2's rastring and decstring."""
-    ra, dec = read_positions(table, None, None, file)
+    ra, dec = take_positions(table, file)
     if {"rastring", "decstring"} <= table.keys():
         compare_with_names(ra, dec, (table["rastring"], table["decstring"]), file)
     compare_with_names(ra, dec, (ids,), file)
-    for column in [name for name in table if name.lower() in ("ra", "dec")]:
-        del table[column]
     return ra, dec
 
 

@@ -17,6 +17,7 @@ from extract.tables import Columns
 Array = np.ndarray[Any, Any]
 
 ENDINGS = {"raw": "_fraction", "weighted": "_weighted_fraction", "debiased": "_debiased"}
+RAW_BESIDE = "_raw_fraction"  # the raw fractions, where others are the labels
 BESIDE = ("_weight", "_flag")  # GZ2 has more columns an answer: they keep its words
 TOLERANCE = 0.002  # the tables give three decimals: a larger difference is no rounding
 CORRECTED = 0.5  # corrected fractions may leave [0, 1], but not by as much as this
@@ -170,7 +171,7 @@ def _label_columns(
         there = ", ".join(kind for kind in FRACTIONS if kinds[kind] is not None)
         raise CatalogError(f"{file} has no {fractions} fractions of {question.name!r}. It has: {there}.")
     endings = {fractions: "_fraction"} | {
-        kind: "_raw_fraction" if kind == "raw" else ENDINGS[kind] for kind in FRACTIONS if kind != fractions
+        kind: RAW_BESIDE if kind == "raw" else ENDINGS[kind] for kind in FRACTIONS if kind != fractions
     }
     mask = None if asked.all() else np.where(asked, 1.0, np.nan)
 
