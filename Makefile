@@ -2,10 +2,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help env test lint fast perf clean
+.PHONY: help demo env test lint fast perf clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-6s %s\n", $$1, $$2}'
+
+demo: env ## the environment, then the whole way on a simulated sky, into sommelier-demo
+	$(BIN)/sommelier demo
 
 env: $(VENV)/.installed ## the environment, in .venv
 

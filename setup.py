@@ -15,7 +15,7 @@ setup(
     license="BSD-3-Clause",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=["sommelier", "embeddings", "extract", "extract.download", "heads"],
+    packages=["sommelier", "benchmarks", "embeddings", "extract", "extract.download", "extract.simulation", "heads"],
     package_data={"embeddings": ["FORMAT.md"]},
     entry_points={"console_scripts": ["sommelier=sommelier:main"]},
     install_requires=[
@@ -23,6 +23,7 @@ setup(
         "click>=8.2",
         "h5py>=3.10",
         "huggingface_hub>=1",
+        "matplotlib>=3.9",
         "numpy>=2",
         "pandas>=3",
         "pillow>=11",

@@ -12,9 +12,10 @@ import numpy as np
 
 from embeddings.errors import StoreError
 from embeddings.store import EmbeddingStore
-from extract.devices import choose_device, count_cpus
+from extract.devices import choose_device
 from extract.pipeline import Extraction
 from extract.preprocessing import Recipe
+from extract.processes import count_cpus
 from extract.references import Reference
 from extract.rendering import Rendering
 from extract.weights import BackboneSource, find_backbone

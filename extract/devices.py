@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from embeddings.errors import SommelierError, did_you_mean
 from extract.backbone import PRECISIONS
+from extract.processes import count_cpus
 
 CPU_BATCH = 4  # a CPU gains nothing from larger ones, and small ones stay in cache
 GPU_BATCH = 256
 CPU_FLOPS = 80e9  # a second, one thread, fp32, a core of 2020 or later: only to tell short jobs from long ones
 SPAWN_SECONDS = 30.0  # work below this does not repay the start of several processes
-
-
-def count_cpus() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_device(device: str = "auto") -> str:

@@ -15,7 +15,8 @@ import h5py
 import torch
 
 from embeddings.search import load_faiss
-from extract.devices import choose_precision, count_cpus
+from extract.devices import choose_precision
+from extract.processes import count_cpus
 
 PACKAGES = (
     "galaxy-sommelier", "torch", "transformers", "safetensors", "huggingface_hub", "numpy", "h5py", "pandas",

@@ -29,13 +29,13 @@ from extract.devices import (
     choose_device,
     choose_precision,
     choose_workers,
-    count_cpus,
     describe_device,
 )
 from extract.fits import MAX_MISSING
 from extract.images import NO_FILE
 from extract.plan import cut_batches, match_rows, parse_share, take_shard
 from extract.preprocessing import Recipe
+from extract.processes import count_cpus
 from extract.rendering import choose_rendering, read_rendering
 from extract.weights import find_backbone
 from extract.worker import Counters, Embedder, Job, Part, embed_part, group_batches, start_worker, stop_on_signals

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import signal
 import threading
-import time
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +26,7 @@ from embeddings.parts import write_part
 from embeddings.provenance import Provenance, Space
 from extract.backbone import Backbone
 from extract.preprocessing import Recipe
+from extract.processes import follow_parent
 from extract.rendering import Rendering
 from extract.weights import BackboneSource
 
@@ -282,9 +281,8 @@ _counters: Counters | None = None
 def start_worker(job: Job, counters: Counters, parent: int) -> None:
     """Leave signals to the parent, and leave when it is gone."""
     global _job, _counters
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    follow_parent(parent)
     _job, _counters = job, counters
 
 
@@ -296,12 +294,6 @@ def embed_part(part: Part) -> None:
     _embedder = _embedder or Embedder(_job)  # loaded here, and not at the start: its errors reach the parent from here
     if not _counters.stopped:
         _embedder.embed_parts([part], _counters)
-
-
-def _leave_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 def group_batches(batches: Sequence[Array], per_part: int) -> Iterator[Array]:

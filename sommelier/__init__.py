@@ -8,10 +8,12 @@ import click
 
 import sommelier.surveys  # noqa: F401 - its commands join the group catalog
 from sommelier.catalogs import catalog
+from sommelier.demo import demo
 from sommelier.doctor import doctor
 from sommelier.download import download
 from sommelier.group import Group
 from sommelier.heads import head
+from sommelier.simulate import simulate
 from sommelier.stores import export, extract, info, relabel, verify
 
 # idle OpenMP threads sleep instead of spinning: on a machine that others use too, spinning costs more than it gains;
@@ -32,5 +34,5 @@ def main() -> None:
     """
 
 
-for command in (download, catalog, extract, info, verify, export, relabel, head, doctor):
+for command in (demo, simulate, download, catalog, extract, info, verify, export, relabel, head, doctor):
     main.add_command(command)

@@ -91,8 +91,8 @@ class Group(click.Group):
 
 
 @contextmanager
-def show_progress(title: str) -> Iterator[Callable[[int, int, int], None] | None]:
-    """A bar with rate and time left; nothing where nobody looks."""
+def show_progress(title: str, first: str = "loading the backbone") -> Iterator[Callable[[int, int, int], None] | None]:
+    """A bar with rate and time left, and until there is one what comes `first`; nothing where nobody looks."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -104,7 +104,7 @@ def show_progress(title: str) -> Iterator[Callable[[int, int, int], None] | None
         TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=None, rate="loading the backbone")
+        task = progress.add_task(title, total=None, rate=first)
 
         def report(done: int, failed: int, total: int) -> None:
             speed = progress.tasks[task].speed

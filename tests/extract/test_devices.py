@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -95,16 +94,6 @@ def test_batch_sizes() -> None:
     assert devices.choose_batch_size(None, "cpu") == devices.CPU_BATCH
     assert devices.choose_batch_size(None, "cuda:1") == devices.GPU_BATCH
     assert devices.choose_batch_size(7, "cpu") == devices.choose_batch_size(7, "cuda") == 7
-
-
-def test_the_cores_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 7}, raising=False)
-    assert devices.count_cpus() == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    assert devices.count_cpus() == 6
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert devices.count_cpus() == 1
 
 
 def test_a_device_in_words(machine: Any) -> None:

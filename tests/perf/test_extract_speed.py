@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from extract.catalog import Catalog, catalog_from_table
-from extract.devices import count_cpus
 from extract.pipeline import extract_embeddings
+from extract.processes import count_cpus
 from tests.perf.timing import measure
 
 pytestmark = [pytest.mark.perf, pytest.mark.slow]

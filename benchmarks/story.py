@@ -1,0 +1,149 @@
+"""What the demo's numbers say, in tables and plain sentences that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.shift import COPY, TEST_SHARE, Cell, Shift
+from benchmarks.statistics import Score
+from benchmarks.tables import Table, show_score, tabulate_difference, tabulate_sample
+
+TOLD = "ridge"  # the head whose numbers the sentences quote
+FLOOR = "mean"
+COMMANDS = (
+    "sommelier download sdss --to gz2 --images                    # 3.4 GB",
+    "sommelier catalog sdss gz2 -o sdss.parquet",
+    "sommelier extract sdss.parquet --backbone facebook/dinov2-base -o sdss.h5",
+    "sommelier head fit sdss.h5 --head ridge -o models/ridge",
+    "sommelier catalog folder MY_IMAGES -o mine.parquet           # your own galaxies",
+    "sommelier extract mine.parquet --backbone facebook/dinov2-base -o mine.h5",
+    "sommelier head predict models/ridge mine.h5 -o predictions.parquet",
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was run: how many galaxies, which backbone, in its own words, and whether it was trained."""
+
+    galaxies: int
+    seed: int
+    backbone: str
+    trained: bool
+    space: str
+
+
+def describe_setting(setting: Setting, shift: Shift) -> list[str]:
+    """What was done, and how far to trust it."""
+    home = next(iter(shift.trainings))
+    asked, left = (", ".join(question.name for question in group) for group in (shift.questions, shift.left_out))
+    warning = "It has learned nothing: the scores show how the machinery judges, not what DINOv2 would reach."
+    return [
+        f"The sky is simulated (seed {setting.seed}): {setting.galaxies} galaxies, seen by three surveys with their "
+        "own telescopes, bands and volunteers. All that follows is what real releases go through. The backbone is "
+        f"{setting.backbone}, {setting.space}. {'' if setting.trained else warning}",
+        f"{100 * TEST_SHARE:.0f} % of the sky objects were set aside by a hash of their names, in all surveys at once. "
+        f"The heads learned from the other {shift.trainings[home]} galaxies of {home}, and chose their settings there. "
+        f"Asked alike by all surveys, with labels enough: {asked}. "
+        f"{f'Left out, since too few galaxies have a label: {left}. ' if left else ''}"
+        "The samples are small: read the intervals.",
+        "Pearson r and R2 are computed for each answer and averaged. r says whether the order is right, R2 (1 - "
+        "squared error / variance) whether the numbers are; R2 is 0 for whoever knows only the mean of the test's "
+        "labels, negative for worse. MAE is the mean error of a vote fraction. The ceiling is what the noise of so few "
+        "votes leaves to a head that knows every galaxy's true fractions.",
+    ]
+
+
+def tell_tables(shift: Shift) -> list[Table]:
+    """Every table with its sentence."""
+    home, mixed = shift.trainings
+    surveys = list(dict.fromkeys(cell.test for cell in shift.cells))
+    tables = [_tell_home(shift, home)]
+    tables += [_tell_away(shift, home, survey) for survey in surveys[1:]]
+    tables += [_tell_same(shift, home, survey) for survey in surveys[1:] if shift.pick(home, survey, "same")]
+    away = surveys[-1]
+    tables.append(_tell_mixed(shift.pick(home, away, "new"), shift.pick(mixed, away, "new"), away))
+    tables += [_tell_copy(shift, home, survey) for survey in surveys[1:] if shift.pick(home, survey, "paired")]
+    return tables
+
+
+def _tell_home(shift: Shift, home: str) -> Table:
+    cells, ceiling = _by_head(shift.pick(home, home, "new")), shift.ceilings[home, "new"]
+    meaning = (
+        f"New galaxies of the survey that was learned from. {TOLD} reaches r {_say(cells[TOLD], 'r')}; the noise of "
+        f"the votes would stop anybody at {ceiling['r']:.2f}. The mean looks at no image and has no r for any answer, "
+        f"yet its pooled r is {_say(cells[FLOOR], 'pooled_r')}: to pool all answers, with 0 for what was not asked, "
+        "rewards knowing which answers are common. The reference study's correlations are pooled ones."
+    )
+    return tabulate_sample(shift, home, home, "new", f"{home}, new objects: in-domain", meaning)
+
+
+def _tell_away(shift: Shift, home: str, survey: str) -> Table:
+    before, after = (_by_head(shift.pick(home, where, "new"))[TOLD] for where in (home, survey))
+    floor = _by_head(shift.pick(home, survey, "new"))[FLOOR]
+    meaning = (
+        f"New galaxies, and pictures of a survey that no head has seen. From {home} to {survey}, {TOLD}'s r goes from "
+        f"{_say(before, 'r')} to {_say(after, 'r')}, its R2 from {_say(before, 'r2')} to {_say(after, 'r2')}. "
+        f"The mean of {home}'s votes has an R2 of {_say(floor, 'r2')} here: so much lies in these volunteers' "
+        "answering differently on average, before these pictures."
+    )
+    return tabulate_sample(shift, home, survey, "new", f"{survey}, new objects: out-of-domain", meaning)
+
+
+def _tell_same(shift: Shift, home: str, survey: str) -> Table:
+    same, new = (_by_head(shift.pick(home, survey, objects))[TOLD] for objects in ("same", "new"))
+    meaning = (
+        f"The very galaxies that the heads learned from, as {survey} sees them: what the reference study called an "
+        f"unseen survey. The survey is unseen, the galaxies are not. {TOLD}'s r is {_say(same, 'r')} here and "
+        f"{_say(new, 'r')} on new galaxies: {_compare(same, new)}. Only the second says what to expect without labels."
+    )
+    title = f"{survey}, the training objects: not a fair test"
+    return tabulate_sample(shift, home, survey, "same", title, meaning)
+
+
+def _tell_mixed(before: Sequence[Cell], after: Sequence[Cell], survey: str) -> Table:
+    change = _by_head(after)[TOLD].scores["r"] - _by_head(before)[TOLD].scores["r"]
+    meaning = (
+        f"Does it help to learn from two surveys instead of one, with as many galaxies? {TOLD}'s r changes by "
+        f"{show_score(change, sign=True)}: {_judge(change)}. Both were tested on the same galaxies, and the interval "
+        "is that of the difference."
+    )
+    title = f"{survey}, new objects: two surveys to learn from, at the same budget"
+    return tabulate_difference(before, after, title, meaning)
+
+
+def _tell_copy(shift: Shift, home: str, survey: str) -> Table:
+    cells = _by_head(shift.pick(home, survey, "paired"))
+    change = cells[TOLD].scores["r"] - cells[COPY].scores["r"]
+    meaning = (
+        f"New objects that are in both {home} and {survey}: instead of a head, copy what {home}'s volunteers said. "
+        f"That reaches r {_say(cells[COPY], 'r')}. {TOLD} minus the copy is {show_score(change, sign=True)}: "
+        f"{_judge(change)}. A head that learned from {home}'s votes can hardly know more than they do."
+    )
+    title = f"{survey}, new objects also in {home}: copied votes"
+    return tabulate_sample(shift, home, survey, "paired", title, meaning)
+
+
+def _by_head(cells: Sequence[Cell]) -> dict[str, Cell]:
+    return {cell.head: cell for cell in cells}
+
+
+def _say(cell: Cell, metric: str) -> str:
+    value = cell.scores[metric].value
+    return f"{value:.2f}" if np.isfinite(value) else "none"
+
+
+def _judge(change: Score) -> str:
+    """What an interval of a difference allows to say."""
+    low, high = change.interval
+    if not np.isfinite(low) or low <= 0 <= high:
+        return "within the interval there may be no difference"
+    return "more than chance" if low > 0 else "less, and not by chance"
+
+
+def _compare(same: Cell, new: Cell) -> str:
+    """Different galaxies: their intervals are compared, not their difference."""
+    (low_a, high_a), (low_b, high_b) = same.scores["r"].interval, new.scores["r"].interval
+    return "the intervals overlap" if low_a <= high_b and low_b <= high_a else "the intervals do not overlap"

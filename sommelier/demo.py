@@ -1,0 +1,67 @@
+"""The command to begin with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sommelier.group import PATH, as_json, print_table, seed, show_progress
+
+if TYPE_CHECKING:
+    from benchmarks.demo import Demo
+
+
+@click.command()
+@click.option("--out", "folder", default="sommelier-demo", type=PATH, help="Folder for all that it makes.")
+@click.option("--galaxies", default=1500, type=click.IntRange(400), help="How many to simulate.")
+@seed
+@as_json
+def demo(folder: Path, galaxies: int, seed: int, as_json: bool) -> None:
+    """
+    Show the whole way on a simulated sky: no data, no network, a few minutes.
+
+    Simulates galaxies as three surveys see them, reads the releases, embeds the images, trains heads on one survey and
+    tests them on all, and says what each number means. Stopped, the same command goes on.
+
+    \b
+    sommelier demo
+    sommelier demo --galaxies 500 --seed 7 --out small-demo
+    """
+    from benchmarks.demo import run_demo
+
+    try:
+        made = run_demo(folder, galaxies, seed, lambda line: click.echo(line, err=as_json), show_progress)
+    except KeyboardInterrupt:
+        click.secho(
+            f"\nStopped. What is done is kept in {folder}; run the same command to go on.", fg="yellow", err=True
+        )
+        sys.exit(130)
+    if as_json:
+        click.echo(json.dumps(made.to_dict(), indent=1))
+    else:
+        _print_demo(made)
+
+
+def _print_demo(made: Demo) -> None:
+    from benchmarks.story import COMMANDS
+
+    for paragraph in made.introduction:
+        _print_paragraph(paragraph)
+    for table in made.tables:
+        click.echo()
+        print_table(table.columns, table.rows, table.title)
+        _print_paragraph(table.meaning)
+    click.echo(f"\nLook at {made.folder}: contact_sheet.png, scores.png, neighbours.png; demo.md has all of this.")
+    click.echo("\nNext, on real data:")
+    for command in COMMANDS:
+        click.echo(f"  {command}")
+
+
+def _print_paragraph(text: str) -> None:
+    width = min(shutil.get_terminal_size((110, 24)).columns, 110)
+    click.echo("\n" + click.wrap_text(text, width))
