@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.figures import Bar, BarGroup, draw_bars
+from benchmarks.galaxies import Galaxies, gather_galaxies
 from benchmarks.gallery import Album, draw_contact_sheet, draw_neighbours
-from benchmarks.shift import Galaxies, Shift, gather_galaxies, run_shift
+from benchmarks.shift import Shift, run_shift
+from benchmarks.statistics import Score
 from benchmarks.story import COMMANDS, Setting, describe_setting, tell_tables
 from benchmarks.tables import Table
-from embeddings.errors import SommelierError
-from embeddings.files import replace_file
+from embeddings.files import claim_folder, replace_file
 from embeddings.store import EmbeddingStore
 from extract.catalog import Catalog
 from extract.pipeline import Report, extract_embeddings
@@ -34,7 +33,7 @@ BACKBONE = "tiny"
 POOLING = "cls+patch-mean"
 SURVEYS = {"sdss": "gz2", "decals": "dr12", "ukidss": "ukidss"}  # and whose votes each has; the first is trained on
 SLOW_HEADS = frozenset({"mlp", "xgboost"})  # minutes with all their inner folds: not for a first look
-RECORD = "demo.json"
+RECORD, FORMAT, KIND = "demo.json", "galaxy-sommelier demo", "demo of a simulated sky"
 
 Say = Callable[[str], None]
 Watch = Callable[[str, str], AbstractContextManager[Report | None]]
@@ -76,7 +75,7 @@ class Demo:
             "left_out": [question.name for question in shift.left_out],
             "trainings": shift.trainings,
             "scores": [cell.to_dict() for cell in shift.cells],
-            "ceilings": [{"test": test, "objects": o, **values} for (test, o), values in shift.ceilings.items()],
+            "ceilings": [{"test": test, "objects": o, **c.to_dict()} for (test, o), c in shift.ceilings.items()],
         }
 
 
@@ -105,8 +104,8 @@ def run_demo(
     SommelierError
         When the folder holds something else, or there are too few galaxies.
     """
-    Sky(galaxies, seed, IMAGE_SIDE)  # refuses what cannot be, before the folder is taken
-    claim_folder(folder, {"galaxies": galaxies, "seed": seed})
+    sky = Sky(galaxies, seed, IMAGE_SIDE)  # refuses what cannot be, before the folder is taken
+    claim_folder(folder, RECORD, sky.record | {"format": FORMAT}, KIND, "Choose another folder with --out.")
     with _step(say, f"simulated {galaxies} galaxies as three surveys see them, and their volunteers"):
         _simulate(folder / "sky", galaxies, seed, watch)
     with _step(say, "read the three releases into catalogs"):
@@ -125,37 +124,6 @@ def run_demo(
         draw_figures(demo, surveys, stores)
     write_texts(demo)
     return demo
-
-
-def claim_folder(folder: Path, record: dict[str, Any]) -> None:
-    """
-    Take a free folder, or go on with the demo that has the same record there.
-
-    Raises
-    ------
-    SommelierError
-        When it holds anything else.
-    """
-    file = folder / RECORD
-    if file.is_file():
-        try:
-            held = json.loads(file.read_text())
-        except ValueError as error:
-            raise SommelierError(f"{file} is damaged ({error}). Choose another folder with --out.") from error
-        if held != record:
-            there, here = (", ".join(f"{name} {value}" for name, value in each.items()) for each in (held, record))
-            raise SommelierError(
-                f"{folder} holds a demo of {there}; asked for was {here}. Choose another folder with --out, or ask for "
-                "what is there."
-            )
-        return
-    if folder.exists() and not folder.is_dir():
-        raise SommelierError(f"{folder} is a file. Choose another folder with --out.")
-    # what a kill left of this very record is no reason to refuse
-    if folder.exists() and any(not path.name.startswith(f".{RECORD}.") for path in folder.iterdir()):
-        raise SommelierError(f"{folder} holds other things than a demo. Choose another folder with --out.")
-    with replace_file(file) as temporary:
-        temporary.write_text(json.dumps(record))
 
 
 def _simulate(sky: Path, galaxies: int, seed: int, watch: Watch) -> None:
@@ -205,7 +173,7 @@ def draw_figures(demo: Demo, surveys: list[Galaxies], stores: list[EmbeddingStor
         "pooled r: flatters whoever knows the means": "pooled_r",
     }
     title = f"Trained on {home.upper()}: what holds in-domain, and what is left on other surveys"
-    subtitle = f"{demo.setting.backbone}; 95 % intervals over galaxies; the bar called mean has looked at no image"
+    subtitle = f"{demo.setting.backbone}; 95 % intervals over test galaxies; the bar called mean has looked at no image"
     groups = {label: [_group(demo.shift, home, *test, metric) for test in tests] for label, metric in panels.items()}
     draw_bars(demo.folder / "scores.png", title, subtitle, groups, heads)
 
@@ -214,8 +182,12 @@ def _group(shift: Shift, home: str, test: str, objects: str, metric: str) -> Bar
     where = "in-domain" if test == home else "out-of-domain"
     label = f"{test.upper()}\n{objects} objects\n{where if objects == 'new' else '(seen in training)'}"
     scores = [cell.scores[metric] for cell in shift.pick(home, test, objects)]
-    bars = [Bar(score.value, *score.interval) for score in scores]
-    return BarGroup(label, bars, shift.ceilings[test, objects].get(metric, np.nan))
+    ceiling = shift.ceilings[test, objects].scores.get(metric)
+    return BarGroup(label, [_bar(score) for score in scores], _bar(ceiling) if ceiling else None)
+
+
+def _bar(score: Score) -> Bar:
+    return Bar(score.value, *score.interval)
 
 
 def write_texts(demo: Demo) -> None:

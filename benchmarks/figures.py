@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from embeddings.files import replace_file
 
@@ -40,11 +40,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class BarGroup:
-    """Bars side by side: what they share, one bar a series, and the ceiling over them (NaN for none)."""
+    """Bars side by side: what they share, one bar a series, and the ceiling over them, if there is one."""
 
     label: str
     bars: Sequence[Bar]
-    ceiling: float = math.nan
+    ceiling: Bar | None = None
 
 
 def draw_sheet(
@@ -103,7 +103,7 @@ def draw_bars(
     path: Path, title: str, subtitle: str, panels: Mapping[str, Sequence[BarGroup]], series: Sequence[str]
 ) -> None:
     """
-    Draw groups of bars with intervals, and a line where the ceiling is.
+    Draw groups of bars with intervals; the ceiling is a line in the band of its interval.
 
     Parameters
     ----------
@@ -140,8 +140,10 @@ def _draw_groups(axes: Axes, groups: Sequence[BarGroup], n_series: int) -> None:
         for index, bar in enumerate(group.bars):
             x = place + (index - (n_series - 1) / 2) * width
             _draw_bar(axes, x, 0.9 * width, bar, COLOURS[index % len(COLOURS)], lowest)
-        if np.isfinite(group.ceiling):
-            axes.hlines(group.ceiling, place - 0.45, place + 0.45, color=CEILING_COLOUR, linewidth=1.8)
+        if group.ceiling is not None and np.isfinite(group.ceiling.value):
+            ends = (place - 0.45, place + 0.45)
+            axes.hlines(group.ceiling.value, *ends, color=CEILING_COLOUR, linewidth=1.8)
+            axes.fill_between(ends, group.ceiling.low, group.ceiling.high, color=CEILING_COLOUR, alpha=0.2, linewidth=0)
 
 
 def _draw_bar(axes: Axes, x: float, width: float, bar: Bar, colour: str, lowest: float) -> None:
@@ -168,9 +170,7 @@ def _style_axes(axes: Axes, title: str, labels: Sequence[str]) -> None:
         spine.set_visible(False)
 
 
-def _swatch(colour: str, height: float = 8) -> Any:
-    from matplotlib.lines import Line2D
-
+def _swatch(colour: str, height: float = 8) -> Line2D:
     return Line2D([], [], color=colour, linewidth=height)
 
 

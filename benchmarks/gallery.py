@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import Tile, draw_sheet
-from benchmarks.shift import Galaxies
+from benchmarks.galaxies import Galaxies
 from embeddings.search import find_neighbours
 from embeddings.store import EmbeddingStore
 from extract.images import decode_image, read_image
@@ -68,7 +68,8 @@ class Album:
 
 def choose_examples(surveys: Sequence[Galaxies], album: Album) -> dict[str, int]:
     """
-    For each kind the object with most votes for it in the first survey, of those that the most surveys saw.
+    For each kind an object that no earlier kind has: of those that the most surveys saw, the one with most votes for it
+    in the first survey.
 
     Returns
     -------
@@ -80,7 +81,7 @@ def choose_examples(surveys: Sequence[Galaxies], album: Album) -> dict[str, int]
     chosen: dict[str, int] = {}
     for words, target in EXAMPLES.items():
         if target in album.votes:
-            rank = {number: (sum(number in s for s in seen), album.votes[target][album.rows[id_str]])
+            rank = {number: (sum(number in s for s in seen), np.nan_to_num(album.votes[target][album.rows[id_str]]))
                     for number, id_str in first.items() if number not in chosen.values()}  # fmt: skip
             if rank:
                 chosen[words] = max(rank, key=lambda number: rank[number])
@@ -96,8 +97,8 @@ def draw_contact_sheet(path: Path, surveys: Sequence[Galaxies], albums: Sequence
         rows.append([_show(album, ids.get(number), words) for words, number in chosen.items()])
     title = "The same galaxies, as each survey sees them"
     subtitle = (
-        f"Each column is one galaxy: of those that all surveys saw, the one with most votes of "
-        f"{albums[0].survey.upper()} for the word above it. Below: what the volunteers who saw this picture said."
+        "Each column is a galaxy not shown further left: of those in the most surveys, the one with most votes of "
+        f"{albums[0].survey.upper()} for the word above it. Below: what those who saw this picture said."
     )
     draw_sheet(path, title, subtitle, rows, [album.survey.upper() for album in albums], list(chosen))
 

@@ -107,7 +107,7 @@ def macro_scores(Y: Array, P: Array, weights: Array) -> dict[str, Array]:
         r = np.where(p_variance > SMALL, covariance / np.sqrt(y_variance * p_variance), 0)
         r2 = 1 - weights @ apart**2 / n / y_variance
         mae = weights @ np.abs(apart) / n
-    scores = {name: _mean_over(values, varies) for name, values in (("r", r), ("r2", r2), ("mae", mae))}
+    scores = {name: mean_over(values, varies) for name, values in (("r", r), ("r2", r2), ("mae", mae))}
     scores["r"] = np.where((varies & (p_variance > SMALL)).any(axis=1), scores["r"], np.nan)
     return scores
 
@@ -118,7 +118,8 @@ def _centre(values: Array, asked: Array) -> Array:
     return np.asarray(np.where(asked, values - kept.sum(axis=0) / np.maximum(asked.sum(axis=0), 1), 0))
 
 
-def _mean_over(values: Array, there: Array) -> Array:
+def mean_over(values: Array, there: Array) -> Array:
+    """The mean of each row's entries that are `there`, (n_rows,); NaN where none is."""
     count = there.sum(axis=1)
     total = np.where(there, values, 0).sum(axis=1)
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))

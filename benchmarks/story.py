@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.shift import COPY, TEST_SHARE, Cell, Shift
+from benchmarks.division import TEST_SHARE
+from benchmarks.shift import COPY, MIN_LABELS, Cell, Shift
 from benchmarks.statistics import Score
 from benchmarks.tables import Table, show_score, tabulate_difference, tabulate_sample
 
@@ -38,6 +39,7 @@ class Setting:
 def describe_setting(setting: Setting, shift: Shift) -> list[str]:
     """What was done, and how far to trust it."""
     home = next(iter(shift.trainings))
+    learned = sum(shift.trainings[home].values())
     asked, left = (", ".join(question.name for question in group) for group in (shift.questions, shift.left_out))
     warning = "It has learned nothing: the scores show how the machinery judges, not what DINOv2 would reach."
     return [
@@ -45,11 +47,14 @@ def describe_setting(setting: Setting, shift: Shift) -> list[str]:
         "own telescopes, bands and volunteers. All that follows is what real releases go through. The backbone is "
         f"{setting.backbone}, {setting.space}. {'' if setting.trained else warning}",
         f"{100 * TEST_SHARE:.0f} % of the sky objects were set aside by a hash of their names, in all surveys at once. "
-        f"The heads learned from the other {shift.trainings[home]} galaxies of {home}, and chose their settings there. "
+        f"The heads learned from the other {learned} galaxies of {home}, and chose their settings there. "
         f"Asked alike by all surveys, with labels enough: {asked}. "
         f"{f'Left out, since too few galaxies have a label: {left}. ' if left else ''}"
         "The samples are small: read the intervals.",
-        "Pearson r and R2 are computed for each answer and averaged. r says whether the order is right, R2 (1 - "
+        "An interval comes from drawing the test galaxies again and again, and from nothing else. It leaves out the "
+        "draw of the training galaxies: these, the mixture and the seed are held fixed. Nothing is corrected for the "
+        "number of comparisons. Another --seed draws everything anew.",
+        "Pearson r and R2 are computed for each answer and averaged. r says how nearly linear the relation is, R2 (1 - "
         "squared error / variance) whether the numbers are; R2 is 0 for whoever knows only the mean of the test's "
         "labels, negative for worse. MAE is the mean error of a vote fraction. The ceiling is what the noise of so few "
         "votes leaves to a head that knows every galaxy's true fractions.",
@@ -64,7 +69,7 @@ def tell_tables(shift: Shift) -> list[Table]:
     tables += [_tell_away(shift, home, survey) for survey in surveys[1:]]
     tables += [_tell_same(shift, home, survey) for survey in surveys[1:] if shift.pick(home, survey, "same")]
     away = surveys[-1]
-    tables.append(_tell_mixed(shift.pick(home, away, "new"), shift.pick(mixed, away, "new"), away))
+    tables.append(_tell_mixed(shift, home, mixed, away))
     tables += [_tell_copy(shift, home, survey) for survey in surveys[1:] if shift.pick(home, survey, "paired")]
     return tables
 
@@ -73,9 +78,9 @@ def _tell_home(shift: Shift, home: str) -> Table:
     cells, ceiling = _by_head(shift.pick(home, home, "new")), shift.ceilings[home, "new"]
     meaning = (
         f"New galaxies of the survey that was learned from. {TOLD} reaches r {_say(cells[TOLD], 'r')}; the noise of "
-        f"the votes would stop anybody at {ceiling['r']:.2f}. The mean looks at no image and has no r for any answer, "
-        f"yet its pooled r is {_say(cells[FLOOR], 'pooled_r')}: to pool all answers, with 0 for what was not asked, "
-        "rewards knowing which answers are common. The reference study's correlations are pooled ones."
+        f"the votes would stop anybody at {show_score(ceiling.scores['r'])}. The mean looks at no image and has no r "
+        f"for any answer, yet its pooled r is {_say(cells[FLOOR], 'pooled_r')}: to pool all answers, with 0 for what "
+        "was not asked, rewards knowing which answers are common. The reference study's correlations are pooled ones."
     )
     return tabulate_sample(shift, home, home, "new", f"{home}, new objects: in-domain", meaning)
 
@@ -86,8 +91,8 @@ def _tell_away(shift: Shift, home: str, survey: str) -> Table:
     meaning = (
         f"New galaxies, and pictures of a survey that no head has seen. From {home} to {survey}, {TOLD}'s r goes from "
         f"{_say(before, 'r')} to {_say(after, 'r')}, its R2 from {_say(before, 'r2')} to {_say(after, 'r2')}. "
-        f"The mean of {home}'s votes has an R2 of {_say(floor, 'r2')} here: so much lies in these volunteers' "
-        "answering differently on average, before these pictures."
+        f"The mean of {home}'s votes has an R2 of {_say(floor, 'r2')} here, and the mean of these votes one of 0: that "
+        "much is due to other average votes here, whatever the cause."
     )
     return tabulate_sample(shift, home, survey, "new", f"{survey}, new objects: out-of-domain", meaning)
 
@@ -103,15 +108,21 @@ def _tell_same(shift: Shift, home: str, survey: str) -> Table:
     return tabulate_sample(shift, home, survey, "same", title, meaning)
 
 
-def _tell_mixed(before: Sequence[Cell], after: Sequence[Cell], survey: str) -> Table:
+def _tell_mixed(shift: Shift, home: str, mixed: str, survey: str) -> Table:
+    before, after = (shift.pick(training, survey, "new") for training in (home, mixed))
     change = _by_head(after)[TOLD].scores["r"] - _by_head(before)[TOLD].scores["r"]
+    one, two = (_count_parts(shift.trainings[training]) for training in (home, mixed))
     meaning = (
-        f"Does it help to learn from two surveys instead of one, with as many galaxies? {TOLD}'s r changes by "
-        f"{show_score(change, sign=True)}: {_judge(change)}. Both were tested on the same galaxies, and the interval "
-        "is that of the difference."
+        f"Does it help to learn from two surveys instead of one? So many different galaxies were learned from: {one}, "
+        f"or {two}. {TOLD}'s r changes by {show_score(change, sign=True)}: {_judge(change)}. Both were tested on the "
+        "same galaxies, and the interval is that of the difference."
     )
     title = f"{survey}, new objects: two surveys to learn from, at the same budget"
     return tabulate_difference(before, after, title, meaning)
+
+
+def _count_parts(parts: Mapping[str, int]) -> str:
+    return " and ".join(f"{survey} ({count})" for survey, count in parts.items())
 
 
 def _tell_copy(shift: Shift, home: str, survey: str) -> Table:
@@ -119,8 +130,10 @@ def _tell_copy(shift: Shift, home: str, survey: str) -> Table:
     change = cells[TOLD].scores["r"] - cells[COPY].scores["r"]
     meaning = (
         f"New objects that are in both {home} and {survey}: instead of a head, copy what {home}'s volunteers said. "
-        f"That reaches r {_say(cells[COPY], 'r')}. {TOLD} minus the copy is {show_score(change, sign=True)}: "
-        f"{_judge(change)}. A head that learned from {home}'s votes can hardly know more than they do."
+        f"An answer counts if {MIN_LABELS} of them have labels for it in both. The copy reaches r "
+        f"{_say(cells[COPY], 'r')}. {TOLD} minus the copy is {show_score(change, sign=True)}: {_judge(change)}. The "
+        "copy is one galaxy's noisy votes on another picture of it; a head has learned from many galaxies' votes, and "
+        "sees this picture."
     )
     title = f"{survey}, new objects also in {home}: copied votes"
     return tabulate_sample(shift, home, survey, "paired", title, meaning)
@@ -136,11 +149,11 @@ def _say(cell: Cell, metric: str) -> str:
 
 
 def _judge(change: Score) -> str:
-    """What an interval of a difference allows to say."""
+    """What an interval of a difference allows to say: of these heads, whose training is held fixed."""
     low, high = change.interval
     if not np.isfinite(low) or low <= 0 <= high:
         return "within the interval there may be no difference"
-    return "more than chance" if low > 0 else "less, and not by chance"
+    return f"{'more' if low > 0 else 'less'}, by more than the draw of the test galaxies explains"
 
 
 def _compare(same: Cell, new: Cell) -> str:

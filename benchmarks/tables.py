@@ -57,7 +57,12 @@ def tabulate_sample(shift: Shift, training: str, test: str, objects: str, title:
     metrics = [name for name in METRICS if any(name in cell.scores for cell in cells)]
     rows = [[cell.head, *(show_score(cell.scores.get(name), DIGITS[name]) for name in metrics)] for cell in cells]
     ceiling = shift.ceilings[test, objects]
-    rows.append([CEILING, *(f"{ceiling[name]:.2f}" if name in ceiling else NOTHING for name in metrics)])
+    rows.append([CEILING, *(show_score(ceiling.scores.get(name), DIGITS[name]) for name in metrics)])
+    if ceiling.n_noise:
+        meaning = (
+            f"{meaning} {ceiling.n_noise} of the answers differ between these galaxies by no more than the noise of "
+            "their votes: the ceiling's r counts as 0 there."
+        )
     count = f"{cells[0].n} galaxies, 95 % intervals"
     return Table(f"{title} ({count})", ["head", *(METRICS[name] for name in metrics)], rows, meaning)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from embeddings.errors import StoreError
+from embeddings.errors import SommelierError, StoreError
 
 
 @contextmanager
@@ -36,6 +38,63 @@ def replace_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def claim_folder(
+    folder: Path, name: str, record: Mapping[str, Any], kind: str, advice: str = "Choose another folder."
+) -> dict[str, Any]:
+    """
+    Take a new or empty folder by writing a JSON record into it, or go on in one that has the same record.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Of the record's file in the folder.
+    record : mapping of str to JSON values
+        What must be the same to go on; a record that is there may have more entries.
+    kind : str
+        What the folder is for, as errors call it: "sky".
+    advice : str
+        How to choose another folder.
+
+    Returns
+    -------
+    dict
+        The record that is there now, with the entries that were added to it.
+
+    Raises
+    ------
+    SommelierError
+        When the folder is a file, holds other things, another record, or something that is no record; all stays.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise SommelierError(f"{folder} is a file; a {kind} needs a folder. {advice}")
+    file = folder / name
+    if not file.exists():
+        # a kill while the record was written leaves its temporary file, and nothing else
+        if folder.exists() and any(not path.name.startswith(f".{name}.") for path in folder.iterdir()):
+            raise SommelierError(
+                f"{folder} holds other things: a {kind} is written into a new or empty folder. {advice}"
+            )
+        with replace_file(file) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n")
+        return dict(record)
+    there = _read_record(file, kind, advice)
+    changes = [f"{key} {there.get(key)} there, {record[key]} here" for key in record if there.get(key) != record[key]]
+    if changes:
+        raise SommelierError(f"{folder} holds another {kind}: {'; '.join(changes)}. {advice}")
+    return there
+
+
+def _read_record(file: Path, kind: str, advice: str) -> dict[str, Any]:
+    try:
+        there = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SommelierError(f"{file} is no record of a {kind} ({error}). {advice}") from error
+    if not isinstance(there, dict):
+        raise SommelierError(f"{file} is no record of a {kind} (it holds {there!r:.40}). {advice}")
+    return there
 
 
 def refuse_overwrite(target: Path, *inputs: Path, mark: str = "") -> None:

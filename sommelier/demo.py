@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from sommelier.group import PATH, as_json, print_table, seed, show_progress
+from sommelier.group import PATH, as_json, explain_stop, print_table, seed, show_progress
 
 if TYPE_CHECKING:
     from benchmarks.demo import Demo
@@ -34,13 +33,8 @@ def demo(folder: Path, galaxies: int, seed: int, as_json: bool) -> None:
     """
     from benchmarks.demo import run_demo
 
-    try:
+    with explain_stop(f"What is done is kept in {folder}"):
         made = run_demo(folder, galaxies, seed, lambda line: click.echo(line, err=as_json), show_progress)
-    except KeyboardInterrupt:
-        click.secho(
-            f"\nStopped. What is done is kept in {folder}; run the same command to go on.", fg="yellow", err=True
-        )
-        sys.exit(130)
     if as_json:
         click.echo(json.dumps(made.to_dict(), indent=1))
     else:

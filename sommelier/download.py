@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sommelier.group import PATH
+from sommelier.group import PATH, explain_stop
 
 if TYPE_CHECKING:
     from extract.download import Download
@@ -42,12 +42,8 @@ def download(survey: str, folder: Path, images: bool, names: tuple[str, ...], mi
 
     release = find_release(survey)
     _announce(release.title, [file for file in release.select(images, names) if file.url], folder)
-    try:
-        with _show_bytes() as report:
-            done = download_release(survey, folder, images, mirror, report, names)
-    except KeyboardInterrupt:
-        click.secho("\nStopped. What was got is kept; run the same command to go on.", fg="yellow", err=True)
-        sys.exit(130)
+    with explain_stop("What was got is kept"), _show_bytes() as report:
+        done = download_release(survey, folder, images, mirror, report, names)
     for one in done:
         _print_download(one)
     click.echo(f"Licence: {release.licence}")

@@ -91,6 +91,16 @@ class Group(click.Group):
 
 
 @contextmanager
+def explain_stop(kept: str) -> Iterator[None]:
+    """Stopped by Ctrl-C, say what is kept and how to go on; exit 130, as shells do."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.secho(f"\nStopped. {kept}; run the same command to go on.", fg="yellow", err=True)
+        sys.exit(130)
+
+
+@contextmanager
 def show_progress(title: str, first: str = "loading the backbone") -> Iterator[Callable[[int, int, int], None] | None]:
     """A bar with rate and time left, and until there is one what comes `first`; nothing where nobody looks."""
     if not sys.stderr.isatty():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from sommelier.group import AUTO, PATH, print_table, seed, show_progress
+from sommelier.group import AUTO, PATH, explain_stop, print_table, seed, show_progress
 
 
 @click.command()
@@ -29,12 +28,11 @@ def simulate(galaxies: int, folder: Path, seed: int, size: int, workers: int | N
     """
     from extract.simulation import simulate_sky
 
-    try:
-        with show_progress("simulating", "drawing galaxies") as progress:
-            truth = simulate_sky(folder, galaxies, seed, size, workers, progress)
-    except KeyboardInterrupt:
-        click.secho(f"Stopped. What is done is kept in {folder}; run the same command to go on.", fg="yellow", err=True)
-        sys.exit(130)
+    with (
+        explain_stop(f"What is done is kept in {folder}"),
+        show_progress("simulating", "drawing galaxies") as progress,
+    ):
+        truth = simulate_sky(folder, galaxies, seed, size, workers, progress)
     surveys = ("sdss", "decals", "ukidss")
     inside = truth[[f"in_{survey}" for survey in surveys]].set_axis(surveys, axis=1)
     rows = [[survey, *(str(int((inside[survey] & inside[other]).sum())) for other in surveys)] for survey in surveys]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sommelier.group import AUTO, BANDS, PATH, SHARE, as_json, format_seconds, seed, show_progress
+from sommelier.group import AUTO, BANDS, PATH, SHARE, as_json, explain_stop, format_seconds, seed, show_progress
 
 if TYPE_CHECKING:
     from extract.pipeline import Extraction
@@ -88,13 +88,8 @@ def extract(
 
 
 def _extract(extraction: Extraction, path: Path) -> None:
-    try:
-        with show_progress(f"Embedding {path.name}") as report:
-            store = extraction.run(report)
-    except KeyboardInterrupt:
-        message = f"\nStopped. What is done is kept beside {path}; run the same command to go on."
-        click.secho(message, fg="yellow", err=True)
-        sys.exit(130)
+    with explain_stop(f"What is done is kept beside {path}"), show_progress(f"Embedding {path.name}") as report:
+        store = extraction.run(report)
     if store is None:
         click.echo(f"{path}: this share is done; other shards have rows to make. The last to finish joins them.")
         return

@@ -40,7 +40,7 @@ DISAGREEMENT = 0.35
 # smooth or featured: log odds of 'featured' of a galaxy that shows nothing, then what each sign adds where it is plain.
 # With nothing to see about 1 in 10 of GZ2's volunteers say 'featured' (first quartile 0.105), and 9 in 10 of a spiral.
 FEATURED_NOTHING = -2.1
-FEATURED_SIGNS = {"disk": 1.5, "arms": 2.6, "bar": 1.2, "ring": 1.0, "clumps": 1.2, "odd": 0.8}
+FEATURED_SIGNS = {"disk": 1.5, "arms": 3.2, "bar": 1.2, "ring": 1.0, "clumps": 1.2, "odd": 0.8}
 FEATURED_EDGE_ON = 2.4
 # star or artifact of an ordinary frame: first quartiles and means are 0.00 and 0.04 in GZ2, 0.075 and 0.13 in UKIDSS,
 # 0.07 and 0.12 in GZD-5; six rows of GZD-1/2 have 0.04 to 0.21.

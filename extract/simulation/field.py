@@ -13,7 +13,8 @@ from extract.simulation.profiles import sersic
 
 Array = np.ndarray[Any, Any]
 
-# a square arcmin at high galactic latitude, brighter than r = 23.5, and log10 of how counts grow a magnitude
+# set so that frames have about as many objects as real ones: in a square arcmin at high galactic latitude, brighter
+# than r = 23.5, and log10 of how counts grow a magnitude
 STARS, STAR_SLOPE = 6.0, 0.24
 GALAXIES, GALAXY_SLOPE = 12.0, 0.42
 BRIGHT_STAR, BRIGHT_GALAXY, FAINT = 13.0, 15.5, 23.5
@@ -93,6 +94,7 @@ class Neighbours:
 
 def star_light(place: float, bands: tuple[Band, ...]) -> Array:
     """(n_bands,) light relative to r of a star at a place from 0 to 1 along the stellar locus, blue to red."""
+    # g-r and r-i of Covey et al. 2007, AJ 134, 2398, roughly; the rest continues them to the near infrared
     magnitudes = {
         "g": np.interp(place, [0, 0.5, 0.65, 1], [0.25, 0.65, 1.35, 1.5]), "r": 0.0,
         "i": -np.interp(place, [0, 0.5, 0.65, 1], [0.05, 0.22, 0.5, 1.2]),

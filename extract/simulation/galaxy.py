@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from extract.simulation.petrosian import disk_profile
 from extract.simulation.profiles import edge_on_disk, ferrers_bar, sersic, spiral_pattern
 
 Array = np.ndarray[Any, Any]
@@ -142,7 +143,7 @@ class GalaxyLayers:
     @cached_property
     def even_disk(self) -> Array:
         """The disk as it were if it were not lopsided."""
-        return normalise(np.exp(-np.hypot(self.along, self.deprojected) / np.float32(self.galaxy.disk_scale)))
+        return normalise(disk_profile(np.hypot(self.along, self.deprojected) / np.float32(self.galaxy.disk_scale)))
 
     def transmit(self, band: str) -> Array | None:
         """What a dust lane lets through in a band, (size, size); None where there is none."""
@@ -158,8 +159,7 @@ class GalaxyLayers:
         if g.inclination > EDGE_ON:
             height = 2 * g.thickness * g.disk_scale  # of sech2, which falls as an exponential of half of it
             return edge_on_disk(self.along, self.across, g.disk_scale, height).astype(np.float32)
-        disk = np.exp(-self.radius / np.float32(g.disk_scale))
-        return np.asarray(disk * (self.radius < 5 * g.disk_scale)) if g.bulge_fraction < 1 else disk
+        return disk_profile(self.radius / np.float32(g.disk_scale))
 
     def _draw_bulge(self) -> Array:
         """An elliptical Sersic profile; its centre is drawn finer."""
@@ -200,7 +200,7 @@ class GalaxyLayers:
         g = self.galaxy
         begin = 0.8 * g.bar_length if g.bar_strength > 0 else 0.5 * g.disk_scale
         inner = 1 / (1 + np.exp(-(self.radius - begin) / np.float32(0.15 * g.disk_scale)))
-        return np.asarray(inner * np.exp(0.35 * np.minimum(self.radius / np.float32(g.disk_scale), 4)))
+        return np.asarray(inner * np.exp(0.55 * np.minimum(self.radius / np.float32(g.disk_scale), 4)))
 
     def _draw_arms(self) -> Array:
         """Logarithmic arms that are not quite regular: they wave, and one is brighter."""

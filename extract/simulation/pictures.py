@@ -19,8 +19,8 @@ QUALITY = 75  # of GZ2's JPEGs, read off their quantisation tables
 TILE_QUALITY = 70  # of the tiles that these are enlarged from: it gives noise the grain that they show
 SMALL_QUALITY = 92  # a smaller picture stands for a larger one that was shrunk, and its traces of JPEG with it
 # units of g, r, i in the ratio of Lupton et al. 2004; brightness and black set by what GZ2's pictures show
-SDSS = Stretch.parse("lupton:minimum=0.017/0.005/0.0145,stretch=0.176/0.315/0.365,Q=9")
-UKIDSS = Stretch.parse("lupton:minimum=0.01/0.015/0.02,stretch=1.5/1.75/2.1,Q=10")
+SDSS = Stretch.parse("lupton:minimum=0.018/0.006/0.0155,stretch=0.166/0.296/0.343,Q=9.5")
+UKIDSS = Stretch.parse("lupton:minimum=0/0/0,stretch=1.5/1.75/2.1,Q=10")
 DECALS = Stretch("dr2")
 
 

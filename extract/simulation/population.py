@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from astropy.cosmology import FlatLambdaCDM
-from scipy.special import gammainc, gammaincinv, ndtri
+from scipy.special import ndtri
+
+from extract.simulation.petrosian import measure_petrosian
 
 Array = np.ndarray[Any, Any]
 
-KINDS = {"elliptical": 0.28, "lenticular": 0.17, "spiral": 0.50, "irregular": 0.05}
+KINDS = {"elliptical": 0.26, "lenticular": 0.14, "spiral": 0.55, "irregular": 0.05}
 BRIGHTEST, FAINTEST = 13.5, 17.0  # apparent r: where GZ2's main sample ends (Willett et al. 2013)
 COUNTS = 0.6  # log10 of galaxies a magnitude in a Euclidean universe
 ABSMAG = {"elliptical": (-21.7, 0.7), "lenticular": (-21.3, 0.7), "spiral": (-21.1, 0.8), "irregular": (-19.2, 0.8)}
@@ -22,7 +24,6 @@ EARLY_SIZE = (0.60, -4.63)
 LATE_SIZE = (0.21, 0.53, -1.31, -20.52)
 SIZE_SPREAD = (0.48, 0.25)
 SMALLEST_R90 = 3.0  # arcsec: GZ2 took galaxies with petroR90_r above 3 arcsec (Willett et al. 2013)
-PETROSIAN = 1.4  # half-light radius of a de Vaucouleurs profile in Petrosian R50 (Graham et al. 2005, AJ 130, 1535)
 ARMS = {1: 0.06, 2: 0.56, 3: 0.15, 4: 0.10, 5: 0.07, 6: 0.06}
 ODD = {"ring": 0.05, "lens-or-arc": 0.01, "disturbed": 0.05, "other": 0.02, "merger": 0.07, "dust-lane": 0.05}
 NEED_DISK = ("ring", "lens-or-arc", "disturbed", "other")
@@ -107,23 +108,23 @@ def _weigh(sky: pd.DataFrame, draws: _Draws) -> None:
     spread = SIZE_SPREAD[1] + (SIZE_SPREAD[0] - SIZE_SPREAD[1]) / (1 + 10 ** (-0.8 * (absmag - knee)))
     kpc = 10**log_size * np.exp(spread * np.clip(draws.normal(), -2.2, 2.2))
     arcsec = kpc / (COSMOLOGY.kpc_proper_per_arcmin(redshift).value / 60)
-    bulge = np.where(late, np.clip(np.exp(draws.normal(-1.65, 0.7)), 0.01, 0.6), draws.uniform(0.25, 0.5))
+    bulge = np.where(late, np.clip(np.exp(draws.normal(-2.1, 0.7)), 0.01, 0.45), draws.uniform(0.25, 0.5))
     bulge = np.where(kind == "elliptical", 1.0, np.where(kind == "irregular", bulge * 0.15, bulge))
-    # about 2 for late and 3 for early types: Strateva et al. 2001, AJ 122, 1861
-    concentration = np.clip(draws.normal(1.84 + 0.9 * bulge, 0.12), 1.7, 3.3)
-    r50 = np.maximum(arcsec, SMALLEST_R90 / concentration)
-    columns = {"kind": kind, "mag_r": mag, "absmag_r": absmag, "redshift": redshift, "petro_r50": r50}
-    for name, values in (columns | {"petro_r90": r50 * concentration, "bulge_fraction": bulge}).items():
+    columns = {"kind": kind, "mag_r": mag, "absmag_r": absmag, "redshift": redshift, "bulge_fraction": bulge}
+    for name, values in (columns | {"petro_r50": arcsec}).items():
         sky[name] = values
 
 
 def _build(sky: pd.DataFrame, draws: _Draws) -> None:
-    """Bulge and disk: radii that make the half-light radius, axis ratios, inclination (Hubble 1926)."""
-    elliptical, bulge, r50 = sky["kind"] == "elliptical", sky["bulge_fraction"], sky["petro_r50"]
-    share = np.clip(np.exp(draws.normal(np.where(sky["kind"] == "lenticular", -1.1, -1.8), 0.35)), 0.05, 0.7)
-    sersic = np.where(elliptical, np.clip(draws.normal(4.0, 0.9), 2, 6.5), draws.uniform(1.0, 4.0))
-    sky["disk_scale"] = r50 / solve_half_light(np.where(elliptical, 0, bulge), share, sersic)
-    sky["bulge_radius"] = np.where(elliptical, PETROSIAN * r50, share * sky["disk_scale"])
+    """Bulge and disk: scales that give the size, axis ratios, inclination (Hubble 1926)."""
+    elliptical, bulge = (sky["kind"] == "elliptical").to_numpy(), sky["bulge_fraction"].to_numpy()
+    mean = np.where(sky["kind"] == "lenticular", -1.0, -1.4)
+    share = np.where(elliptical, 1.0, np.clip(np.exp(draws.normal(mean, 0.35)), 0.1, 0.7))
+    sersic = np.where(elliptical, np.clip(draws.normal(3.0, 0.8), 1.5, 6), draws.uniform(1.0, 4.0))
+    r50, r90 = measure_petrosian(bulge, share, sersic)
+    scale = np.maximum(sky["petro_r50"] / r50, SMALLEST_R90 / r90)
+    sky["petro_r50"], sky["petro_r90"] = scale * r50, scale * r90
+    sky["disk_scale"], sky["bulge_radius"] = scale, share * scale
     sky["bulge_sersic"] = sersic
     sky["bulge_boxy"] = draws.uniform() < 0.15
     cosine = draws.uniform()
@@ -137,33 +138,6 @@ def _build(sky: pd.DataFrame, draws: _Draws) -> None:
     sky["axis_ratio"] = np.where(elliptical, spheroid, bulge * sky["bulge_axis_ratio"] + (1 - bulge) * disk)
 
 
-def solve_half_light(bulge: Array, radius: Array, index: Array) -> Array:
-    """
-    The half-light radius of a bulge and an exponential disk seen from above, in scale lengths of the disk.
-
-    Parameters
-    ----------
-    bulge : (n_galaxies,) array
-        The bulge's share of the light.
-    radius : (n_galaxies,) array
-        Its half-light radius in scale lengths.
-    index : (n_galaxies,) array
-        Its Sersic index.
-
-    References
-    ----------
-    Graham & Driver 2005, PASA 22, 118, equations 1 to 4: the light of a Sersic profile inside a radius.
-    """
-    steepness = gammaincinv(2 * index, 0.5)
-    low, high = np.full(len(bulge), 1e-3), np.full(len(bulge), 4.0)
-    for _ in range(40):
-        middle = (low + high) / 2
-        inside = bulge * gammainc(2 * index, steepness * (middle / radius) ** (1 / index))
-        inside = inside + (1 - bulge) * gammainc(2, middle)
-        low, high = np.where(inside < 0.5, middle, low), np.where(inside < 0.5, high, middle)
-    return np.asarray((low + high) / 2)
-
-
 def _decorate(sky: pd.DataFrame, draws: _Draws) -> None:
     """Bars, arms, rings, knots and what is odd. A larger bulge winds its arms tighter."""
     kind, bulge = sky["kind"], sky["bulge_fraction"]
@@ -171,7 +145,7 @@ def _decorate(sky: pd.DataFrame, draws: _Draws) -> None:
     sky["bar_strength"] = np.where(barred, draws.uniform(0.08, 0.3), 0.0)
     sky["bar_length"] = draws.uniform(0.7, 1.6) * sky["disk_scale"]
     sky["bar_angle"] = draws.uniform(0, 180)
-    armed = (kind == "spiral") & (draws.uniform() < 0.85)
+    armed = (kind == "spiral") & (draws.uniform() < 0.8)
     sky["arms"] = np.where(armed, draws.choose(ARMS).astype(int), 0)
     sky["arm_strength"] = np.where(armed, draws.uniform(0.25, 0.95), 0.0)
     sky["arm_width"] = draws.uniform(1.0, 4.0)

@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 # half of what there is goes unseen at this signal to noise, and at this contrast: the root of the feature's energy over
 # that of the light it lies on, after seeing
 HALF_SNR = 12.0
-HALF_CONTRAST = {"disk": 0.55, "arms": 0.085, "bar": 0.40, "ring": 0.28, "clumps": 0.20, "odd": 0.20}
+HALF_CONTRAST = {"disk": 0.55, "arms": 0.03, "bar": 0.15, "ring": 0.10, "clumps": 0.05, "odd": 0.08}
 TINY = 1e-12  # instead of no energy at all
 ROUNDING = 0.5  # share of the seeing by which an image's second moments are larger (a Moffat's core)
 
@@ -26,9 +26,10 @@ def measure_sight(layers: GalaxyLayers, instrument: Instrument, optics: Array, b
     What is left to be seen in a survey's middle band.
 
     Of a feature whose image after seeing is f, the best possible filter finds it with a signal to noise of
-    sqrt(sum f^2) / noise (North 1963); the sum is taken in Fourier space by Parseval's theorem. Contrast compares
-    sqrt(sum f^2) with that of the light it lies on: the disk, for what is odd the whole galaxy; a disk's own is
-    its share of the light. Both saturate: x^2 / (x^2 + half^2).
+    sqrt(sum f^2) / noise (North 1963), whatever smoothing follows; the sum is taken in Fourier space by Parseval's
+    theorem. Contrast compares sqrt(sum f^2), after the release's smoothing too, with that of the light it lies on: the
+    disk, for what is odd the whole galaxy; a disk's own is its share of the light. Both saturate: x^2 / (x^2 + half^2).
+    What seeing and smoothing leave of sqrt(sum f^2) says how well the feature is resolved.
 
     Parameters
     ----------
@@ -50,25 +51,28 @@ def measure_sight(layers: GalaxyLayers, instrument: Instrument, optics: Array, b
     North 1963, Proceedings of the IEEE 51, 1016 (the matched filter).
     """
     galaxy = layers.galaxy
-    if instrument.smoothing:
-        optics = optics * _smooth(layers.grid.size, instrument.smoothing / bins)
+    shown = optics * _smooth(layers.grid.size, instrument.smoothing / bins)
     lights = {layer.name: _scale(layer, galaxy, instrument) for layer in layers.layers}
     disk = _add(lights, [name for name in lights if name not in ("bulge", "companion")], layers)
     whole = disk + lights.get("bulge", np.float32(0))
-    whole_energy, disk_energy = (max(_measure_energy(image, optics), TINY) for image in (whole, disk))
+    whole_energy, disk_energy = (max(_measure_energy(image, shown), TINY) for image in (whole, disk))
     disk_share = float(disk.sum(dtype=np.float64) / whole.sum(dtype=np.float64))
     noise = instrument.detection.noise * bins
     sight = dict.fromkeys(HALF_CONTRAST, 0.0)
     for name, image in _find_features(layers, lights, disk, whole, instrument).items():
         energy = _measure_energy(image, optics)
-        contrast = disk_share**2 if name == "disk" else energy / (whole_energy if name == "odd" else disk_energy)
-        sight[name] = contrast / (contrast + HALF_CONTRAST[name] ** 2) * energy / (energy + (HALF_SNR * noise) ** 2)
+        ground = whole_energy if name == "odd" else disk_energy
+        left = _measure_energy(image, shown)
+        contrast = disk_share**2 if name == "disk" else left / ground
+        resolved = 1.0 if name == "disk" else np.sqrt(left / max(_measure_energy(image, np.float32(1)), TINY))
+        loud = energy / (energy + (HALF_SNR * noise) ** 2)
+        sight[name] = float(resolved * contrast / (contrast + HALF_CONTRAST[name] ** 2) * loud)
     light = {name: float(image.sum(dtype=np.float64)) for name, image in lights.items()}
     blur = (ROUNDING * instrument.detection.seeing / galaxy.petro_r50) ** 2
     return sight | {
         "bulge_fraction": light.get("bulge", 0.0) / sum(light.values()),
         "axis_ratio": float(np.sqrt((galaxy.axis_ratio**2 + blur) / (1 + blur))),
-        "snr": float(np.sqrt(whole_energy)) / noise,
+        "snr": float(np.sqrt(_measure_energy(whole, optics))) / noise,
     }
 
 
@@ -111,7 +115,7 @@ def _find_features(
     return features
 
 
-def _measure_energy(image: Array, optics: Array) -> float:
+def _measure_energy(image: Array, optics: Array | np.float32) -> float:
     """Sum of squares of a blurred image, by Parseval's theorem: of a real image half of the spectrum is stored."""
     power = np.abs(fft.rfft2(image) * optics) ** 2
     once = power[:, 0].sum() + (power[:, -1].sum() if image.shape[1] % 2 == 0 else 0)

@@ -18,12 +18,13 @@ import numpy as np
 import pandas as pd
 
 from embeddings.errors import SommelierError
-from embeddings.files import replace_file
+from embeddings.files import claim_folder, replace_file
+from embeddings.parts import FileLock
 from extract.processes import count_cpus, follow_parent
 from extract.schema import CAMPAIGNS
 from extract.simulation.answers import expect_shares
 from extract.simulation.instruments import FRAME, INSTRUMENTS, measure_frames
-from extract.simulation.names import image_path, name_decals, name_sdss, name_ukidss
+from extract.simulation.names import MOST_GALAXIES, image_path, name_decals, name_sdss, name_ukidss
 from extract.simulation.observation import observe_galaxy
 from extract.simulation.pictures import draw_picture, encode_picture, write_picture
 from extract.simulation.population import draw_population
@@ -33,7 +34,7 @@ from extract.simulation.volunteers import debias_fractions, draw_volunteers, wal
 Report = Callable[[int, int, int], None]
 
 VERSION = 1  # of the simulation: another one draws another sky from the same seed
-RECORD, TRUTH, PARTS = "sky.json", "truth.parquet", ".parts"
+RECORD, TRUTH, PARTS, LOCK = "sky.json", "truth.parquet", ".parts", ".sky.json.lock"
 PART_GALAXIES = 24
 SMALLEST = 32  # pixels a side of an image
 CAMPAIGN = {"sdss": "gz2", "decals": "dr12", "ukidss": "ukidss"}
@@ -58,6 +59,10 @@ class Sky:
     size: int = FRAME
 
     def __post_init__(self) -> None:
+        if self.galaxies > MOST_GALAXIES:
+            raise SommelierError(
+                f"a sky has at most {MOST_GALAXIES} galaxies, not {self.galaxies}: their names end there."
+            )
         if self.galaxies < 1 or self.size < SMALLEST or self.seed < 0:
             raise SommelierError(
                 f"a sky has at least 1 galaxy, images of at least {SMALLEST} pixels and a seed from 0 on, not "
@@ -110,45 +115,28 @@ def simulate_sky(
         When the folder holds another sky or anything else, or a process died.
     """
     root, sky = Path(folder), Sky(galaxies, seed, size)
-    if _open_folder(root, sky):
-        return pd.read_parquet(root / TRUTH)
-    parts = root / PARTS
-    parts.mkdir(parents=True, exist_ok=True)
-    _render_parts(root, sky, workers or count_cpus(), progress)
-    sights = pd.concat([pd.read_parquet(_part_path(root, start)) for start in _list_starts(sky)])
-    truth = _name_population(sky).set_index("galaxy", drop=False)
-    for survey in INSTRUMENTS:
-        _write_release(root / survey, survey, truth, sights[sights["survey"] == survey].set_index("galaxy"), seed)
-    truth = _join_sights(truth, sights)
-    with replace_file(root / TRUTH) as temporary:
-        truth.to_parquet(temporary, index=False)
-    _write_record(root, sky.record | {"complete": True})
-    shutil.rmtree(parts, ignore_errors=True)
+    there = claim_folder(root, RECORD, sky.record, "sky")
+    if not (there.get("complete") and (root / TRUTH).exists()):
+        with FileLock(root / LOCK):
+            _make_sky(root, sky, workers or count_cpus(), progress)
+    shutil.rmtree(root / PARTS, ignore_errors=True)
     return pd.read_parquet(root / TRUTH)
 
 
-def _open_folder(root: Path, sky: Sky) -> bool:
-    """Whether the folder holds this sky, complete; begin one where there is nothing."""
-    if root.exists() and not root.is_dir():
-        raise SommelierError(f"{root} is a file; a sky needs a folder. Choose another place.")
-    file = root / RECORD
-    if not file.exists():
-        # a kill while the record was written leaves its temporary file, and nothing else
-        if root.exists() and any(not path.name.startswith(f".{RECORD}.") for path in root.iterdir()):
-            raise SommelierError(f"{root} holds other things: a sky is written into a new or empty folder.")
-        _write_record(root, sky.record | {"complete": False})
-        return False
-    try:
-        there = json.loads(file.read_text())
-    except ValueError as error:
-        raise SommelierError(f"{file} is no record of a sky ({error}). Choose another folder.") from None
-    if not isinstance(there, dict):
-        raise SommelierError(f"{file} is no record of a sky (it holds {there!r:.40}). Choose another folder.")
-    here = sky.record
-    changes = [f"{key} {there.get(key)} there, {here[key]} here" for key in here if there.get(key) != here[key]]
-    if changes:
-        raise SommelierError(f"{root} holds another sky: {'; '.join(changes)}. Choose another folder.")
-    return bool(there.get("complete")) and (root / TRUTH).exists()
+def _make_sky(root: Path, sky: Sky, workers: int, progress: Report | None) -> None:
+    """Images, then tables, then the record that says that all is there."""
+    (root / PARTS).mkdir(parents=True, exist_ok=True)
+    _render_parts(root, sky, workers, progress)
+    sights = pd.concat([pd.read_parquet(_part_path(root, start)) for start in _list_starts(sky)])
+    truth = _name_population(sky).set_index("galaxy", drop=False)
+    for survey in INSTRUMENTS:
+        seen = sights[sights["survey"] == survey].set_index("galaxy")
+        _write_release(root / survey, survey, truth, seen, sky.seed)
+    with replace_file(root / TRUTH) as temporary:
+        _join_sights(truth, sights).to_parquet(temporary, index=False)
+    for leftover in root.rglob(".*.tmp"):  # of runs that were killed while they wrote
+        leftover.unlink(missing_ok=True)
+    _write_record(root, sky.record | {"complete": True})
 
 
 def _write_record(root: Path, record: dict[str, Any]) -> None:
@@ -205,8 +193,8 @@ def _render_each(root: Path, sky: Sky, starts: list[int], workers: int) -> Itera
                 yield future.result()
         except BrokenProcessPool as error:
             raise SommelierError(
-                "a process died (out of memory, or killed). What is finished is kept: run the same command again, with "
-                "fewer --workers if memory is short."
+                "a process died: out of memory, killed, or of a script without if __name__ == '__main__'. What is "
+                "finished is kept: run the same again, with fewer workers if memory is short."
             ) from error
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -111,6 +111,7 @@ def clear_sight(truth: pd.DataFrame, sight: pd.DataFrame) -> pd.DataFrame:
         "arms": truth["arms"] > 0,
         "bar": truth["bar_strength"] > 0,
         "ring": truth["ring_strength"] > 0,
+        "clumps": truth["knots"] > 0,
         "odd": truth["odd"] != "",
     }
     seen = {name: np.maximum(plain.to_numpy(dtype=float), sight[name].to_numpy()) for name, plain in there.items()}

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import figures
-from benchmarks.figures import BACKGROUND, COLOURS, Bar, BarGroup, Tile, draw_bars, draw_sheet
+from benchmarks.figures import BACKGROUND, CEILING_COLOUR, COLOURS, PANEL, Bar, BarGroup, Tile, draw_bars, draw_sheet
 
 NONE = Bar(float("nan"), float("nan"), float("nan"))
 
@@ -39,11 +39,17 @@ def test_a_sheet_shows_every_picture_and_says_where_there_is_none(tmp_path: Path
 
 
 def test_bars_are_as_high_as_their_numbers(tmp_path: Path) -> None:
-    groups = [BarGroup("here", [Bar(0.8, 0.8, 0.8), Bar(0.4, 0.4, 0.4), NONE], 0.9), BarGroup("there", [NONE] * 3)]
+    groups = [
+        BarGroup("here", [Bar(0.8, 0.8, 0.8), Bar(0.4, 0.4, 0.4), NONE], Bar(0.9, 0.85, 0.95)),
+        BarGroup("there", [NONE] * 3),
+    ]
     draw_bars(tmp_path / "bars.png", "Title", "and more", {"score": groups}, ["one", "two", "three"])
     pixels = read(tmp_path / "bars.png")[:430]  # without the legend
     assert count(pixels, COLOURS[0]) / count(pixels, COLOURS[1]) == pytest.approx(2, rel=0.06)
     assert count(pixels, COLOURS[2]) == 0
+    band = [round(0.8 * int(PANEL[i : i + 2], 16) + 0.2 * int(CEILING_COLOUR[i : i + 2], 16)) for i in (1, 3, 5)]
+    assert count(pixels, f"#{band[0]:02x}{band[1]:02x}{band[2]:02x}") > 500  # the interval, under the line
+    assert count(pixels, CEILING_COLOUR) > 100
 
 
 def test_a_deep_bar_does_not_hide_the_others(tmp_path: Path) -> None:

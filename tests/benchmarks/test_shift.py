@@ -1,4 +1,4 @@
-"""Who is on which side, and scores that a direct computation gives as well."""
+"""Scores that a direct computation gives as well, and which labels count."""
 
 from __future__ import annotations
 
@@ -9,70 +9,17 @@ import pytest
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from benchmarks.ceilings import noise_ceiling
-from benchmarks.shift import COPY, Galaxies, copy_votes, divide_surveys, mix_at_budget, run_shift, split_objects
+from benchmarks.division import divide_surveys
+from benchmarks.galaxies import Galaxies
+from benchmarks.shift import COPY, MIN_LABELS, copy_votes, run_shift
 from embeddings.errors import SommelierError
-from embeddings.questions import Question
 from heads.linear import RidgeHead
-
-QUESTIONS = (Question("shape", ("round", "flat")), Question("arms", ("yes", "no"), "shape_flat"))
-SKY = np.random.default_rng(0).beta(1, 1, (400, 2))  # what each object truly is
-
-
-def see(survey: str, objects: np.ndarray, seed: int, offset: float = 0.0) -> Galaxies:
-    """A survey whose vectors show the truth with noise, and thirty volunteers."""
-    rng = np.random.default_rng(seed)
-    truth = np.stack([SKY[objects, 0], 1 - SKY[objects, 0], SKY[objects, 1], 1 - SKY[objects, 1]], axis=1)
-    X = np.concatenate([truth + rng.normal(0, 0.1, truth.shape), rng.normal(size=(len(objects), 4))], axis=1) + offset
-    flat = rng.binomial(30, truth[:, 1])
-    arms = rng.binomial(flat, truth[:, 2])
-    votes = np.stack([30 - flat, flat, arms, flat - arms], axis=1).astype(np.float32)
-    totals = np.stack([np.full(len(objects), 30), np.full(len(objects), 30), flat, flat], axis=1).astype(np.float32)
-    Y = np.divide(votes, totals, out=np.full_like(votes, np.nan), where=totals > 0)
-    votes[np.isnan(Y)] = np.nan
-    ids = np.array([f"{survey}-{number}" for number in objects])
-    return Galaxies(survey, ids, X.astype(np.float32), Y, votes, totals, objects)
+from tests.benchmarks.surveys import QUESTIONS, see_all
 
 
 @pytest.fixture(scope="module")
 def surveys() -> list[Galaxies]:
-    north, south = np.arange(0, 300), np.arange(150, 400)
-    return [see("north", north, 1), see("south", south, 2, 0.3), see("infrared", north[::2], 3, 0.1)]
-
-
-def test_an_object_is_on_one_side_in_all_surveys(surveys: list[Galaxies]) -> None:
-    tested = split_objects(surveys, 0)
-    assert len(tested) / 400 == pytest.approx(0.4, abs=0.1)  # four binomial errors
-    trainings, samples = divide_surveys(surveys, 0)
-    assert [(sample.galaxies.survey, sample.objects) for sample in samples] == [
-        ("north", "new"), ("south", "new"), ("infrared", "new"), ("infrared", "same"),
-    ]  # fmt: skip
-    seen = set(np.concatenate([training.objects for training in trainings]).tolist())
-    for sample in samples[:3]:
-        assert not seen & set(sample.galaxies.objects.tolist())
-    assert set(samples[3].galaxies.objects.tolist()) <= set(trainings[0].objects.tolist())
-    assert sum(len(sample.galaxies) for sample in samples[2:]) == len(surveys[2])
-    assert len(trainings[0]) + len(samples[0].galaxies) == len(surveys[0])
-
-
-def test_the_split_follows_names_and_seed_alone(surveys: list[Galaxies]) -> None:
-    few = [galaxies.take(galaxies.objects % 3 > 0) for galaxies in surveys]
-    assert split_objects(few, 0) == {number for number in split_objects(surveys, 0) if number % 3}
-    renumbered = [replace(galaxies, objects=galaxies.objects + 1000) for galaxies in surveys]
-    assert split_objects(renumbered, 0) == {number + 1000 for number in split_objects(surveys, 0)}
-    assert split_objects(surveys, 1) != split_objects(surveys, 0)
-
-
-def test_the_budget_is_kept_half_and_half_as_far_as_there_are_galaxies(surveys: list[Galaxies]) -> None:
-    north, south = surveys[:2]
-    mixed = mix_at_budget(north, south, 100, 0)
-    assert (mixed.survey, len(mixed), len(set(mixed.ids.tolist()))) == ("north+south", 100, 100)
-    assert sum(id_str.startswith("south") for id_str in mixed.ids.tolist()) == 50
-    mixed = mix_at_budget(north, south.take(np.arange(20)), 100, 0)
-    assert sum(id_str.startswith("south") for id_str in mixed.ids.tolist()) == 20
-    assert len(mixed) == 100
-    place = {id_str: row for row, id_str in enumerate(north.ids.tolist())}
-    rows = [place[id_str] for id_str in mixed.ids.tolist() if id_str in place]
-    np.testing.assert_array_equal(mixed.X[:80], north.X[rows])
+    return see_all()
 
 
 def test_copied_votes_are_those_of_the_same_object(surveys: list[Galaxies]) -> None:
@@ -92,7 +39,7 @@ def test_labels_of_one_volunteer_are_no_labels(surveys: list[Galaxies]) -> None:
 
 def test_scores_are_those_of_a_direct_computation(surveys: list[Galaxies]) -> None:
     shift = run_shift(surveys, QUESTIONS, ["mean", "ridge"], 0)
-    (training, _), samples = divide_surveys(surveys, 0)
+    ((training,), parts), samples = divide_surveys(surveys, 0)
     head = RidgeHead(QUESTIONS).fit(training.X, training.labels, training.votes, training.objects)
     for sample in samples:
         test = sample.galaxies
@@ -108,10 +55,13 @@ def test_scores_are_those_of_a_direct_computation(surveys: list[Galaxies]) -> No
         assert scores["pooled_r"] == pytest.approx(zero_filled, abs=1e-4)
         assert np.isnan(mean.scores["r"].value)
         assert mean.scores["r2"].value <= 0
-        ceiling = shift.ceilings[test.survey, sample.objects]["r2"]
-        assert ceiling == pytest.approx(noise_ceiling(test.labels, test.totals).mean())
-        assert scores["r2"] < ceiling
-    assert shift.trainings == {"north": len(training), "north+south": len(training)}
+        ceiling = shift.ceilings[test.survey, sample.objects].scores["r2"]
+        assert ceiling.value == pytest.approx(noise_ceiling(test.labels, test.totals, np.ones((1, len(test)))).mean())
+        assert ceiling.interval[0] < ceiling.value < ceiling.interval[1]
+        assert scores["r2"] < ceiling.value
+    n = len(training)
+    assert [len(part) for part in parts] == [n - n // 2, n // 2]
+    assert shift.trainings == {"north": {"north": n}, "north+south": {"north": n - n // 2, "south": n // 2}}
     assert {cell.objects for cell in shift.cells if cell.training == "north+south"} == {"new"}
 
 
@@ -126,6 +76,28 @@ def test_copies_and_heads_are_scored_on_the_labels_that_both_have(surveys: list[
     both = np.isin(samples[1].galaxies.objects, samples[0].galaxies.objects).sum()
     assert {cell.n for cell in south} == {both}
     assert "pooled_r" not in south[0].scores
+
+
+@pytest.mark.parametrize("n", [MIN_LABELS - 1, MIN_LABELS])
+def test_an_answer_that_few_were_asked_in_both_surveys_does_not_count_in_pairs(surveys: list[Galaxies], n: int) -> None:
+    north, south, infrared = surveys
+    _, samples = divide_surveys(surveys, 0)
+    here, there = (sample.galaxies for sample in samples[:2])
+    both = there.take(np.isin(there.objects, here.take(~np.isnan(here.labels[:, 2])).objects))
+    both = both.objects[~np.isnan(both.labels[:, 2])]  # asked for arms by both
+    assert len(both) > MIN_LABELS
+    Y = south.Y.copy()
+    Y[np.isin(south.objects, both[n:]), 2:] = np.nan
+    changed = replace(south, Y=Y)
+    shift = run_shift([north, changed, infrared], QUESTIONS, ["ridge"], 0)
+    assert len(shift.questions) == 2  # elsewhere there are enough
+    _, samples = divide_surveys([north, changed, infrared], 0)
+    test, copied = samples[1].galaxies.labels, copy_votes(samples[1].galaxies, samples[0].galaxies)
+    errors = np.nanmean(np.abs(test - copied), axis=0)
+    assert (~np.isnan(test - copied)).sum(axis=0)[2] == n
+    counted = errors if n == MIN_LABELS else errors[:2]
+    mae = {cell.head: cell for cell in shift.pick("north", "south", "paired")}[COPY].scores["mae"].value
+    assert mae == pytest.approx(counted.mean(), abs=1e-6)
 
 
 def test_a_question_with_few_labels_is_left_out_and_none_is_an_error(surveys: list[Galaxies]) -> None:

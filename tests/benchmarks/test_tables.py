@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.ceilings import Ceiling
 from benchmarks.shift import Cell, Shift
 from benchmarks.statistics import Score
 from benchmarks.story import Setting, describe_setting, tell_tables
@@ -32,8 +33,8 @@ def shift() -> Shift:
     cells += [cell("sdss", test, objects, "mean", np.nan) for test, objects, _ in places]
     cells += [cell("sdss+decals", "ukidss", "new", head, r) for head, r in (("ridge", 0.7), ("mean", np.nan))]
     cells += [cell("sdss", "ukidss", "paired", head, r) for head, r in (("ridge", 0.3), ("copied votes", 0.9))]
-    ceilings = {(c.test, c.objects): {"r": 0.95, "r2": 0.9} for c in cells}
-    trainings = {"sdss": 60, "sdss+decals": 60}
+    ceilings = {(c.test, c.objects): Ceiling({"r": score(0.95, 0.02), "r2": score(0.9)}, 0) for c in cells}
+    trainings = {"sdss": {"sdss": 60}, "sdss+decals": {"sdss": 32, "decals": 28}}
     return Shift((Question("bar", ("yes", "no")),), (Question("odd"),), trainings, cells, ceilings)
 
 
@@ -50,8 +51,15 @@ def test_every_sample_has_the_ceiling_below_its_heads(shift: Shift) -> None:
     assert [list(row) for row in table.rows] == [
         ["ridge", "0.80 [0.72, 0.88]", "0.64 [0.56, 0.72]", "0.200 [0.181, 0.219]", "0.61 [0.53, 0.69]"],
         ["mean", "-", "-0.10 [-0.18, -0.02]", "0.200 [0.181, 0.219]", "0.61 [0.53, 0.69]"],
-        [CEILING, "0.95", "0.90", "-", "-"],
+        [CEILING, "0.95 [0.93, 0.97]", "0.90 [0.82, 0.98]", "-", "-"],
     ]
+    assert table.meaning == "meaning"
+
+
+def test_a_ceiling_says_for_how_many_answers_its_r_counts_as_zero(shift: Shift) -> None:
+    shift.ceilings["sdss", "new"] = Ceiling({"r": score(0.5), "r2": score(0.2)}, 3)
+    table = tabulate_sample(shift, "sdss", "sdss", "new", "title", "Meaning.")
+    assert table.meaning.startswith("Meaning. 3 of the answers differ between these galaxies by no more than the noise")
 
 
 def test_differences_are_of_the_same_head(shift: Shift) -> None:
@@ -69,13 +77,32 @@ def test_markdown() -> None:
 def test_sentences_follow_from_the_numbers(shift: Shift) -> None:
     home, decals, ukidss, same, both, copied = (table.meaning for table in tell_tables(shift))
     assert "ridge reaches r 0.80" in home
+    assert "would stop anybody at 0.95 [0.93, 0.97]" in home
     assert "pooled r is 0.61" in home
     assert "ridge's r goes from 0.80 to 0.50, its R2 from 0.64 to 0.25" in decals
     assert "The mean of sdss's votes has an R2 of -0.10 here" in decals
     assert "from 0.80 to 0.30" in ukidss
     assert "r is 0.40 here and 0.30 on new galaxies: the intervals overlap" in same
-    assert "changes by +0.40 [+0.40, +0.40]: more than chance" in both
-    assert "reaches r 0.90. ridge minus the copy is -0.60 [-0.60, -0.60]: less, and not by chance" in copied
+    assert "galaxies were learned from: sdss (60), or sdss (32) and decals (28)." in both
+    assert "changes by +0.40 [+0.40, +0.40]: more, by more than the draw of the test galaxies explains" in both
+    assert (
+        "The copy reaches r 0.90. ridge minus the copy is -0.60 [-0.60, -0.60]: less, by more than the draw" in copied
+    )
+
+
+@pytest.mark.parametrize(("ridge", "verdict"), [(0.85, "more, "), (0.8, "there may be no difference"), (0.7, "less, ")])
+def test_the_verdict_follows_the_interval_of_the_difference(shift: Shift, ridge: float, verdict: str) -> None:
+    later = Score(ridge, score(0.8).draws + 0.04 * np.cos(np.arange(2001)) + ridge - 0.8)  # apart by 0.04 at most
+    mixed = shift.pick("sdss+decals", "ukidss", "new")[0]
+    before = shift.pick("sdss", "ukidss", "new")[0]
+    mixed.scores["r"], before.scores["r"] = later, score(0.8)
+    assert verdict in next(table.meaning for table in tell_tables(shift) if "two surveys" in table.title)
+
+
+def test_what_the_intervals_leave_out_is_said_once(shift: Shift) -> None:
+    paragraphs = describe_setting(Setting(100, 0, "tiny", False, "L6-cls"), shift)
+    assert sum("leaves out the draw of the training galaxies" in paragraph for paragraph in paragraphs) == 1
+    assert "learned from the other 60 galaxies of sdss" in " ".join(paragraphs)
 
 
 @pytest.mark.parametrize("trained", [False, True])

@@ -43,6 +43,7 @@ def draw_truth(n: int, seed: int = 0) -> pd.DataFrame:
             "arm_strength": np.where(spiral, rng.uniform(0.4, 1, n), 0.0),
             "pitch": np.clip(rng.normal(22, 8, n), 5, 40),
             "ring_strength": np.where(disk & (rng.random(n) < 0.1), rng.uniform(0.2, 1, n), 0.0),
+            "knots": np.where(np.isin(kind, ("spiral", "irregular")), 0.2, 0.0),
             "odd": odd,
             "odd_strength": np.where(odd != "", rng.uniform(0.3, 1, n), 0.0),
         }

@@ -78,17 +78,24 @@ def test_what_is_seen_of_each_feature_by_hand() -> None:
         share = disk.sum() / (disk + lights["bulge"]).sum()
         contrast = share**2 if name == "disk" else energy / sum_squares(disk, optics)
         loud = energy / noise**2
-        expected = contrast / (contrast + HALF_CONTRAST[name] ** 2) * loud / (loud + HALF_SNR**2)
+        kept = 1 if name == "disk" else np.sqrt(energy / np.sum(image.astype(float) ** 2))
+        expected = kept * contrast / (contrast + HALF_CONTRAST[name] ** 2) * loud / (loud + HALF_SNR**2)
         assert found[name] == pytest.approx(expected, rel=2e-3), name
     assert found["odd"] == 0
 
 
-def test_smoothing_is_a_gaussian_of_so_many_pixels() -> None:
+def test_smoothing_hides_but_costs_no_signal_to_noise() -> None:
+    """A Gaussian of so many pixels, widths adding in quadrature; a matched filter would undo it."""
     layers = draw(make_galaxy(**SPIRAL))
-    both = measure_sight(layers, replace(SDSS, smoothing=2.0), blur(120, 1.5), 1)
-    once = measure_sight(layers, SDSS, blur(120, 2.5), 1)  # widths add in quadrature: 1.5, 2, 2.5
-    for name, value in once.items():
-        assert both[name] == pytest.approx(value, rel=1e-4), name
+    quiet = replace(SDSS, bands=tuple(replace(band, noise=1e-9) for band in SDSS.bands))
+    both = measure_sight(layers, replace(quiet, smoothing=2.0), blur(120, 1.5), 1)
+    once = measure_sight(layers, quiet, blur(120, 2.5), 1)
+    sharp = measure_sight(layers, quiet, blur(120, 1.5), 1)
+    assert both["snr"] == pytest.approx(sharp["snr"])
+    assert once["snr"] < sharp["snr"]
+    for name in FEATURES:
+        assert both[name] == pytest.approx(once[name], rel=1e-4), name
+    assert both["arms"] < sharp["arms"]
 
 
 def test_a_bulge_keeps_its_share_of_a_bands_light() -> None:

@@ -27,7 +27,7 @@ from tests.extract.simulation.sky import KINDS, ODDITIES, draw_sight, draw_truth
 GZ2, DR5 = CAMPAIGNS["gz2"], CAMPAIGNS["dr5"]
 PLAIN = {
     "kind": "spiral", "inclination": 20.0, "bulge_boxy": False, "bar_strength": 0.0, "arms": 2, "pitch": 18.0,
-    "odd": "", "odd_strength": 0.0, "bulge_fraction": 0.16, "axis_ratio": 0.9, "ring_strength": 0.0,
+    "odd": "", "odd_strength": 0.0, "bulge_fraction": 0.16, "axis_ratio": 0.9, "ring_strength": 0.0, "knots": 0.0,
 }  # fmt: skip
 NOTHING = {
     "disk": 0.0, "arms": 0.0, "bar": 0.0, "ring": 0.0, "odd": 0.0, "clumps": 0.0, "bulge_fraction": 0.16,
@@ -49,6 +49,7 @@ galaxies = st.fixed_dictionaries(
         "bar_strength": unit, "arms": st.integers(0, 6), "pitch": st.floats(5, 40),
         "odd": st.sampled_from(("", *ODDITIES)), "odd_strength": unit, "bulge_fraction": unit, "axis_ratio": unit,
         "ring_strength": unit,
+        "knots": unit,
     }
 )  # fmt: skip
 sights = st.fixed_dictionaries(dict.fromkeys(NOTHING, unit) | {"snr": st.floats(1e-3, 1e5)})
