@@ -13,6 +13,9 @@ from embeddings.files import refuse_overwrite, replace_file
 from embeddings.layout import block_ranges
 from embeddings.store import EmbeddingStore
 
+# in the metadata of the tables: an output replaces only one of its own kind
+VECTORS, PREDICTIONS = "galaxy-sommelier/vectors", "galaxy-sommelier/predictions"
+
 
 def export_store(store: EmbeddingStore, to: str | os.PathLike[str], failed: bool = True) -> Path:
     """
@@ -33,18 +36,18 @@ def export_store(store: EmbeddingStore, to: str | os.PathLike[str], failed: bool
     """
     ids, status, ok = store.ids, store.status, store.ok
     sources = {space: store.vector_blocks(space) for space in store.spaces}
-    schema = pa.schema(
-        [("id_str", pa.string()), ("status", pa.string())] + [(space.name, pa.list_(pa.float32())) for space in sources]
-    )
+    vectors = [(space.name, pa.list_(pa.float32())) for space in sources]
+    columns = [("id_str", pa.string()), ("status", pa.string()), *vectors]
+    schema = pa.schema(columns, metadata={"format": VECTORS})
     path = Path(to)
-    refuse_overwrite(path, store.path)
+    refuse_overwrite(path, store.path, mark=VECTORS)
     with replace_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for start, stop in block_ranges(len(store)):
             keep = np.ones(stop - start, bool) if failed else ok[start:stop]
-            columns = [pa.array(ids[start:stop][keep].tolist()), pa.array(status[start:stop][keep].tolist())]
+            arrays = [pa.array(ids[start:stop][keep].tolist()), pa.array(status[start:stop][keep].tolist())]
             for source in sources.values():
-                columns.append(_list_array(source.read(start, stop)[keep], ok[start:stop][keep]))
-            writer.write_table(pa.table(columns, schema=schema))
+                arrays.append(_list_array(source.read(start, stop)[keep], ok[start:stop][keep]))
+            writer.write_table(pa.table(arrays, schema=schema))
     return path
 
 
@@ -74,7 +77,7 @@ def write_predictions(to: str | os.PathLike[str], ids: np.ndarray, P: np.ndarray
     columns = {"id_str": pa.array(ids.tolist(), pa.string())}
     columns |= {target: pa.array(np.ascontiguousarray(P[:, index])) for index, target in enumerate(targets)}
     path = Path(to)
-    refuse_overwrite(path)
+    refuse_overwrite(path, mark=PREDICTIONS)
     with replace_file(path) as temporary:
-        pq.write_table(pa.table(columns), temporary)
+        pq.write_table(pa.table(columns, metadata={"format": PREDICTIONS}), temporary)
     return path

@@ -119,7 +119,9 @@ def refuse_overwrite(target: Path, *inputs: Path, mark: str = "") -> None:
     if not target.is_file() or _read_start(target) not in (b"", b"PAR1"):
         raise StoreError(f"{target} exists and is no Parquet file: it would be lost. Choose another output.")
     if mark and read_mark(target) != mark:
-        raise StoreError(f"{target} exists and was not made by this program: it would be lost. Choose another output.")
+        raise StoreError(
+            f"{target} exists and was not made by this program for this purpose: it would be lost. Choose another output."
+        )
 
 
 def read_mark(file: Path) -> str:

@@ -142,6 +142,9 @@ def find_table(survey: Survey, release: Path) -> tuple[Path, list[Path]]:
     found = [path for path in known if path.is_file()]
     if found:
         return found[0], [path for path in found[1:] if _stem(path) != _stem(found[0])]
+    for below in sorted(path for path in release.iterdir() if path.is_dir()):
+        if any((below / (stem + end)).is_file() for stem in survey.tables for end in TABLE_ENDINGS):
+            raise CatalogError(f"{release} has no table of {survey.title}, but {below} has: give that folder.")
     tables = [path for path in sorted(release.iterdir()) if path.name.endswith(TABLE_ENDINGS) and path.name != MAPPING]
     tables = [
         path for path in tables if not path.name.startswith(".") and not (path.suffix == ".parquet" and read_mark(path))

@@ -56,7 +56,9 @@ class Bands(click.ParamType):  # type: ignore[type-arg]
 
 AUTO, SHARE, BANDS = AutoInteger(), Share(), Bands()
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for other programs.")
-seed = click.option("--seed", default=0, help="Random seed; the same one gives the same result.")
+seed = click.option(
+    "--seed", default=0, type=click.IntRange(0), help="Random seed; the same one gives the same result."
+)
 
 
 class Group(click.Group):

@@ -36,5 +36,9 @@ def simulate(galaxies: int, folder: Path, seed: int, size: int, workers: int | N
     surveys = ("sdss", "decals", "ukidss")
     inside = truth[[f"in_{survey}" for survey in surveys]].set_axis(surveys, axis=1)
     rows = [[survey, *(str(int((inside[survey] & inside[other]).sum())) for other in surveys)] for survey in surveys]
-    print_table(("images of", *(f"also in {other}" for other in surveys)), rows, f"{folder}: {len(truth)} galaxies")
-    click.echo(f"Next: sommelier catalog sdss {folder}/sdss -o sdss.parquet")
+    print_table(("in", *(f"and in {other}" for other in surveys)), rows, f"{folder}: {len(truth)} galaxies")
+    click.echo("Next:")
+    click.echo(f"  sommelier catalog sdss {folder}/sdss -o sdss.parquet")
+    click.echo(f"  sommelier catalog decals {folder}/decals -o decals.parquet")
+    crosswalk = f"--crosswalk {folder}/ukidss/crosswalk.csv --positions sdss.parquet"
+    click.echo(f"  sommelier catalog ukidss {folder}/ukidss {crosswalk} -o ukidss.parquet")

@@ -60,12 +60,27 @@ def test_an_empty_store(tmp_path: Path) -> None:
 
 
 def test_damage_is_not_exported(small: Path, tmp_path: Path) -> None:
-    (tmp_path / "v.parquet").write_text("PAR1, old")
+    old = export(small, tmp_path / "v.parquet")
     flip_byte(small, "vectors/L2-patch-mean", 5)
     with EmbeddingStore.open(small) as store, pytest.raises(StoreError, match="L2-patch-mean, rows 0 to 5"):
         export_store(store, tmp_path / "v.parquet")
-    assert (tmp_path / "v.parquet").read_text() == "PAR1, old"
+    assert pq.read_table(tmp_path / "v.parquet").equals(old)
     assert names_in(tmp_path) == ["small.h5", "v.parquet"]
+
+
+def test_an_output_replaces_only_one_of_its_own_kind(small: Path, tmp_path: Path) -> None:
+    catalog, to = tmp_path / "sdss.parquet", tmp_path / "p.parquet"
+    pq.write_table(pa.table({"id_str": ["a"]}, metadata={"format": "galaxy-sommelier/catalog"}), catalog)
+    before = catalog.read_bytes()
+    ids, P = np.array(["a", "b"]), np.zeros((2, 1))
+    for write in (lambda: export(small, catalog), lambda: write_predictions(catalog, ids, P, ["bar_yes"])):
+        with pytest.raises(StoreError, match="would be lost"):
+            write()
+    assert catalog.read_bytes() == before
+    for _ in range(2):
+        write_predictions(to, ids, P, ["bar_yes"])
+    with pytest.raises(StoreError, match="would be lost"):
+        export(small, to)
 
 
 def test_a_store_is_not_exported_onto_itself(small: Path, tmp_path: Path) -> None:
