@@ -18,6 +18,7 @@ Array = np.ndarray[Any, Any]
 DPI = 100
 BACKGROUND, PANEL, TEXT, FAINT = "#0d1117", "#161b22", "#e6edf3", "#8b949e"
 COLOURS = ("#6e7681", "#58a6ff", "#f0883e", "#3fb950", "#bc8cff", "#f778ba", "#e3b341", "#39c5cf")
+DEEPEST = -1.5  # R2 has no lower end: a deeper bar would hide the others
 CEILING_COLOUR, CEILING_LABEL = "#e3b341", "ceiling: the noise of the votes"
 
 
@@ -105,6 +106,8 @@ def draw_bars(
     """
     Draw groups of bars with intervals; the ceiling is a line in the band of its interval.
 
+    What reaches below -1.5 is cut there, and a triangle says so, with the value where it is the bar itself.
+
     Parameters
     ----------
     path : Path
@@ -115,12 +118,12 @@ def draw_bars(
     series : sequence of str
         What the bars of a group are, in their order.
     """
-    step, height = 5.3, 5.3
+    step, height = 5.3, 5.1
     width = step * len(panels) + 0.3
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=BACKGROUND)
     _write_head(figure, title, subtitle, height, 0.3 / width)
     for number, (label, groups) in enumerate(panels.items()):
-        axes = figure.add_axes(((0.65 + step * number) / width, 1.3 / height, (step - 0.65) / width, 2.85 / height))
+        axes = figure.add_axes(((0.65 + step * number) / width, 1.05 / height, (step - 0.65) / width, 2.85 / height))
         _style_axes(axes, label, [group.label for group in groups])
         _draw_groups(axes, groups, len(series))
     handles = [_swatch(COLOURS[index % len(COLOURS)]) for index in range(len(series))]
@@ -133,7 +136,7 @@ def draw_bars(
 
 def _draw_groups(axes: Axes, groups: Sequence[BarGroup], n_series: int) -> None:
     numbers = [n for g in groups for bar in g.bars for n in (bar.low, bar.high, bar.value) if np.isfinite(n)]
-    lowest = max(min([*numbers, 0]) * 1.1, -0.6)  # R2 has no lower end: a deep one would hide the others
+    lowest = max(min([*numbers, 0]) * 1.1, DEEPEST)
     axes.set_ylim(lowest - (0.06 if lowest < 0 else 0), 1.0)
     width = 0.8 / n_series
     for place, group in enumerate(groups):
@@ -152,9 +155,12 @@ def _draw_bar(axes: Axes, x: float, width: float, bar: Bar, colour: str, lowest:
         return
     axes.bar(x, max(bar.value, lowest), width, color=colour)
     if bar.value < lowest:
-        axes.text(x, lowest + 0.02, f"{bar.value:.2f}", color=BACKGROUND, ha="center", fontsize=8, rotation=90)
+        label = f"cut: {bar.value:.2f}"
+        axes.text(x, lowest + 0.12, label, color=BACKGROUND, ha="center", va="bottom", fontsize=8, rotation=90)
     else:
         axes.vlines(x, max(bar.low, lowest), bar.high, color=TEXT, linewidth=1.1)
+    if min(bar.value, bar.low) < lowest:
+        axes.plot(x, lowest, "v", color=TEXT, markersize=6, clip_on=False)
 
 
 def _style_axes(axes: Axes, title: str, labels: Sequence[str]) -> None:

@@ -18,6 +18,11 @@ Array = np.ndarray[Any, Any]
 ARRAYS = ("ids", "X", "Y", "votes", "totals", "objects")  # that have a row a galaxy
 
 
+def name_survey(survey: str) -> str:
+    """As astronomers write it, ``sdss+decals`` also: SDSS+DECaLS."""
+    return survey.upper().replace("DECALS", "DECaLS")
+
+
 @dataclass(frozen=True)
 class Galaxies:
     """

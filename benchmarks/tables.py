@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.galaxies import name_survey
 from benchmarks.shift import Cell, Shift
 from benchmarks.statistics import Score
 
 METRICS = {"r": "Pearson r", "r2": "R2", "mae": "MAE", "pooled_r": "pooled r"}
 DIGITS = {"r": 2, "r2": 2, "mae": 3, "pooled_r": 2}  # more would be noise
-CEILING = "vote-noise ceiling"
+BARE = frozenset({"mae", "pooled_r"})  # without intervals: four of them are wider than a terminal of 80 columns
+CEILING = "ceiling"
 NOTHING = "-"
 
 
@@ -42,11 +44,13 @@ class Table:
         return "\n".join([*lines, "", self.meaning, ""])
 
 
-def show_score(score: Score | None, digits: int = 2, sign: bool = False) -> str:
-    """``0.51 [0.47, 0.55]``; a dash where there is none."""
+def show_score(score: Score | None, digits: int = 2, sign: bool = False, bare: bool = False) -> str:
+    """``0.51 [0.47, 0.55]``, or `bare` of its interval; a dash where there is none."""
     if score is None or not np.isfinite(score.value):
         return NOTHING
-    style = f"{'+' if sign else ''}.{digits}f"
+    style = f"{'+' if sign else ''}z.{digits}f"  # z: no -0.00
+    if bare:
+        return f"{score.value:{style}}"
     low, high = score.interval
     return f"{score.value:{style}} [{low:{style}}, {high:{style}}]"
 
@@ -55,9 +59,10 @@ def tabulate_sample(shift: Shift, training: str, test: str, objects: str, title:
     """Every head on one test, and the ceiling below them."""
     cells = shift.pick(training, test, objects)
     metrics = [name for name in METRICS if any(name in cell.scores for cell in cells)]
-    rows = [[cell.head, *(show_score(cell.scores.get(name), DIGITS[name]) for name in metrics)] for cell in cells]
     ceiling = shift.ceilings[test, objects]
-    rows.append([CEILING, *(show_score(ceiling.scores.get(name), DIGITS[name]) for name in metrics)])
+    named = [(cell.head, cell.scores) for cell in cells] + [(CEILING, ceiling.scores)]
+    rows = [[head, *(show_score(scores.get(name), DIGITS[name], bare=name in BARE) for name in metrics)]
+            for head, scores in named]  # fmt: skip
     if ceiling.n_noise:
         meaning = (
             f"{meaning} {ceiling.n_noise} of the answers differ between these galaxies by no more than the noise of "
@@ -75,6 +80,6 @@ def tabulate_difference(before: Sequence[Cell], after: Sequence[Cell], title: st
             old, new = a.scores[metric], b.scores[metric]
             if np.isfinite(new.value - old.value):
                 change = show_score(new - old, sign=True)
-                rows.append([a.head, METRICS[metric], show_score(old), show_score(new), change])
-    columns = ["head", "score", f"trained on {before[0].training}", f"on {after[0].training}", "difference, paired"]
+                rows.append([a.head, METRICS[metric], show_score(old, bare=True), show_score(new), change])
+    columns = ["head", "score", *(name_survey(cells[0].training) for cells in (before, after)), "paired difference"]
     return Table(f"{title} ({before[0].n} galaxies, 95 % intervals)", columns, rows, meaning)

@@ -120,7 +120,7 @@ def refuse_overwrite(target: Path, *inputs: Path, mark: str = "") -> None:
         raise StoreError(f"{target} exists and is no Parquet file: it would be lost. Choose another output.")
     if mark and read_mark(target) != mark:
         raise StoreError(
-            f"{target} exists and was not made by this program for this purpose: it would be lost. Choose another output."
+            f"{target} exists and was not made by this program for this: it would be lost. Choose another output."
         )
 
 

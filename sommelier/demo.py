@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @as_json
 def demo(folder: Path, galaxies: int, seed: int, as_json: bool) -> None:
     """
-    Show the whole way on a simulated sky: no data, no network, a few minutes.
+    Show the whole way on a simulated sky: no data, no network, one to three minutes.
 
     Simulates galaxies as three surveys see them, reads the releases, embeds the images, trains heads on one survey and
     tests them on all, and says what each number means. Stopped, the same command goes on.
@@ -31,6 +31,7 @@ def demo(folder: Path, galaxies: int, seed: int, as_json: bool) -> None:
     sommelier demo
     sommelier demo --galaxies 500 --seed 7 --out small-demo
     """
+    click.echo(_announce(folder, galaxies), err=as_json)  # before the import, which takes seconds
     from benchmarks.demo import run_demo
 
     with explain_stop(f"What is done is kept in {folder}"):
@@ -39,6 +40,16 @@ def demo(folder: Path, galaxies: int, seed: int, as_json: bool) -> None:
         click.echo(json.dumps(made.to_dict(), indent=1))
     else:
         _print_demo(made)
+
+
+def _announce(folder: Path, galaxies: int) -> str:
+    """What will be done, where, and how long it takes: 1,500 galaxies one to three minutes."""
+    least, most = (-(-galaxies // speed) for speed in (1500, 500))
+    time = f"{least} to {most} minutes" if most > least else "about a minute"
+    return (
+        f"Simulating {galaxies} galaxies as three surveys see them, then embedding, fitting, scoring, drawing.\n"
+        f"All goes into {folder}. The first time this takes {time} on two cores.\n"
+    )
 
 
 def _print_demo(made: Demo) -> None:

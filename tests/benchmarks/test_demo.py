@@ -58,7 +58,9 @@ def test_a_stopped_demo_goes_on_makes_everything_and_a_rerun_embeds_nothing(
     monkeypatch.setattr(Extraction, "_embed", lambda *_: pytest.fail("embedded again"))
     made = run_demo(out, N, 3, lines.append)
     assert len(lines) == 5
-    assert all(re.search(r": \d+\.\d s$", line) for line in lines)
+    assert lines[2].startswith("embedded ")
+    assert [line.endswith("already there") for line in lines[1:]] == [False, True, False, False]
+    assert all(re.search(r": (\d+\.\d s|already there)$", line) for line in lines)
     for name in PICTURES:
         with Image.open(out / name) as image:
             assert min(image.size) > 500
@@ -94,6 +96,8 @@ def test_stopped_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "out")])
     assert result.exit_code == 130
     assert "run the same command to go on" in result.output
+    assert result.output.startswith("Simulating 1500 galaxies")
+    assert f"All goes into {tmp_path / 'out'}. The first time this takes 1 to 3 minutes on two cores." in result.output
 
 
 def test_what_cannot_be_takes_no_folder(tmp_path: Path) -> None:
@@ -242,5 +246,5 @@ def test_the_real_sky_offline_in_bounded_time_and_memory(
     copied = next(cell for cell in record["scores"] if cell["head"] == COPY and cell["test"] == "decals")
     assert copied["r"][1] > 0.2  # two surveys' volunteers see the same galaxies
     printed = subprocess.run(words, capture_output=True, text=True, check=True, env=environment).stdout
-    assert "sdss, new objects: in-domain" in printed
+    assert "SDSS, new objects: in-domain" in printed
     assert "Next, on real data:" in printed

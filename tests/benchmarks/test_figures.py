@@ -58,6 +58,13 @@ def test_a_deep_bar_does_not_hide_the_others(tmp_path: Path) -> None:
     assert count(read(tmp_path / "bars.png")[:430], COLOURS[1]) > 5000
 
 
+def test_deep_bars_keep_their_proportions(tmp_path: Path) -> None:
+    groups = [BarGroup("here", [Bar(-0.7, -0.7, -0.7), Bar(-1.4, -1.4, -1.4)])]
+    draw_bars(tmp_path / "bars.png", "Title", "and more", {"score": groups}, ["one", "two"])
+    pixels = read(tmp_path / "bars.png")[:430]
+    assert count(pixels, COLOURS[1]) / count(pixels, COLOURS[0]) == pytest.approx(2, rel=0.06)
+
+
 def test_a_picture_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bars.png"
     draw_bars(path, "Title", "and more", {"score": [BarGroup("here", [NONE])]}, ["one"])
