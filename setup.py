@@ -43,8 +43,9 @@ setup(
         "xxhash>=3.4",
     ],
     extras_require={
-        "cpu": ["faiss-cpu>=1.9"],
-        "gpu": ["faiss-gpu-cu12>=1.9"],
+        # plain xgboost brings NVIDIA's libraries on Linux; xgboost-cpu has no build for macOS
+        "cpu": ["faiss-cpu>=1.9", "xgboost-cpu>=3; sys_platform != 'darwin'", "xgboost>=3; sys_platform == 'darwin'"],
+        "gpu": ["faiss-gpu-cu12>=1.9", "xgboost>=3"],
         "dev": [
             "hypothesis>=6",
             "mypy>=1.13",

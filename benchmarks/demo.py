@@ -33,7 +33,7 @@ IMAGE_SIDE, BACKBONE_SIDE = 128, 126  # pixels; the second a multiple of tiny's 
 BACKBONE = "tiny"
 POOLING = "cls+patch-mean"
 SURVEYS = {"sdss": "gz2", "decals": "dr12", "ukidss": "ukidss"}  # and whose votes each has; the first is trained on
-SLOW_HEADS = frozenset({"mlp", "xgboost"})  # minutes with all their inner folds: not for a first look
+SLOW_HEADS = frozenset({"mlp", "xgboost"})  # the slowest: not for a first look; and xgboost is an extra
 RECORD, FORMAT, KIND = "demo.json", "galaxy-sommelier demo", "demo of a simulated sky"
 
 Say = Callable[[str], None]

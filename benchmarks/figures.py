@@ -17,7 +17,7 @@ from embeddings.files import replace_file
 Array = np.ndarray[Any, Any]
 DPI = 100
 BACKGROUND, PANEL, TEXT, FAINT = "#0d1117", "#161b22", "#e6edf3", "#8b949e"
-COLOURS = ("#6e7681", "#58a6ff", "#f0883e", "#3fb950", "#bc8cff", "#f778ba", "#e3b341", "#39c5cf")
+COLOURS = ("#6e7681", "#58a6ff", "#f0883e", "#3fb950", "#bc8cff", "#f778ba", "#39c5cf", "#ff7b72")
 DEEPEST = -1.5  # R2 has no lower end: a deeper bar would hide the others
 CEILING_COLOUR, CEILING_LABEL = "#e3b341", "ceiling: the noise of the votes"
 

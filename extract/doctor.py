@@ -22,6 +22,7 @@ PACKAGES = (
     "galaxy-sommelier", "torch", "transformers", "safetensors", "huggingface_hub", "numpy", "h5py", "pandas",
     "pyarrow", "astropy", "scipy", "scikit-learn", "pillow", "simplejpeg",
 )  # fmt: skip
+XGBOOST_PACKAGES = ("xgboost-cpu", "xgboost")
 FAISS_PACKAGES = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12")
 LOW_DISK = 10 * 2**30  # bytes: a 240,000-row store of ViT-B needs 0.8 GB while it is joined, images far more
 HUB_TIMEOUT = 5.0  # seconds
@@ -70,6 +71,9 @@ def _installed(package: str) -> str | None:
 def _check_versions(diagnosis: Diagnosis) -> None:
     diagnosis.facts["python"] = f"{platform.python_version()} on {platform.platform()}"
     diagnosis.facts |= {name: _installed(name) or "not installed" for name in PACKAGES}
+    builds = [f"{name} {number}" for name in XGBOOST_PACKAGES if (number := _installed(name))]
+    missing = "not installed: the head xgboost needs it (pip install xgboost-cpu, or xgboost for a GPU)"
+    diagnosis.facts["xgboost"] = ", ".join(builds) or missing
     if _installed("torchvision"):
         try:
             import torchvision  # noqa: F401

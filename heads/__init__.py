@@ -1,6 +1,8 @@
 """Embeddings in, vote fractions out, and how good they are."""
 
-from heads.evaluation import Labels, fit_head
+from heads.comparison import compare_heads
+from heads.evaluation import fit_head
 from heads.io import FittedHead, load_head, make_head
+from heads.training import Labels
 
-__all__ = ["FittedHead", "Labels", "fit_head", "load_head", "make_head"]
+__all__ = ["FittedHead", "Labels", "compare_heads", "fit_head", "load_head", "make_head"]

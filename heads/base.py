@@ -10,11 +10,12 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from embeddings.errors import HeadError
-from embeddings.questions import Question, list_targets, target_kinds
+from embeddings.questions import Kind, Question, list_targets, target_kinds
 from heads.splits import cut_folds
 
 Array = np.ndarray[Any, Any]
 INNER_FOLDS = 5
+WHOLE_TOLERANCE, WHOLE_SHARE = 0.05, 0.95  # releases round fractions to three digits, and a few of their rows are odd
 
 
 class TargetsError(HeadError, ValueError):
@@ -34,6 +35,9 @@ class Head(RegressorMixin, BaseEstimator):
         them every target is a value.
     random_state : int
         Of inner folds, and of whatever else is drawn.
+    weight_by_votes : bool
+        Weigh each galaxy, for each question, by how many volunteers answered: a fraction of n votes has a variance
+        of f (1 - f) / n.
 
     Attributes
     ----------
@@ -45,10 +49,17 @@ class Head(RegressorMixin, BaseEstimator):
 
     name: ClassVar[str]
     saved: ClassVar[tuple[str, ...]] = ()
+    fractions_only: ClassVar[bool] = False  # refuses questions of kind value, and labels outside [0, 1]
 
-    def __init__(self, questions: Sequence[Question] | None = None, random_state: int = 0) -> None:
+    def __init__(
+        self,
+        questions: Sequence[Question] | None = None,
+        random_state: int = 0,
+        weight_by_votes: bool = False,
+    ) -> None:
         self.questions = questions
         self.random_state = random_state
+        self.weight_by_votes = weight_by_votes
 
     def fit(self, X: Array, Y: Array, votes: Array | None = None, groups: Array | None = None) -> Self:
         """
@@ -60,25 +71,17 @@ class Head(RegressorMixin, BaseEstimator):
         Y : (n_galaxies, n_targets) array
             NaN where a question was not asked.
         votes : (n_galaxies, n_targets) array, optional
-            Vote counts, for heads that use them.
+            Vote counts, for `weight_by_votes` and for heads that learn from counts.
         groups : (n_galaxies,) array, optional
             Sky objects, kept whole in inner folds; every row its own by default.
 
         Raises
         ------
         TargetsError
-            When Y does not fit X or the questions, is infinite, or has a target without labels.
+            When Y or votes do not fit X or the questions, Y is infinite or has a target without labels, or votes are
+            needed and are not there.
         """
-        X = validate_data(self, X, dtype=(np.float32, np.float64), ensure_min_samples=2)
-        Y = self._check_targets(X, np.asarray(Y, dtype=X.dtype))
-        self.n_targets_ = Y.shape[1]
-        self.mean_ = X.mean(axis=0)
-        spread = X.std(axis=0)
-        # the spread of a constant feature is a rounding error: dividing by it would blow up another survey's constant
-        varies = (X.max(axis=0) > X.min(axis=0)) & (spread > 0)
-        self.scale_ = np.where(varies, spread, 1).astype(X.dtype)
-        self.inner_score_ = float("-inf")
-        self._fit((X - self.mean_) / self.scale_, Y, votes, np.arange(len(X)) if groups is None else np.asarray(groups))
+        self._fit(*self._prepare(X, Y, votes, groups))
         return self
 
     def predict(self, X: Array) -> Array:
@@ -89,13 +92,21 @@ class Head(RegressorMixin, BaseEstimator):
         -------
         (n_galaxies, n_targets) array
         """
-        check_is_fitted(self, "mean_")
-        X = validate_data(self, X, dtype=(np.float32, np.float64), reset=False, ensure_min_samples=0)
-        P = self._predict((X - self.mean_) / self.scale_)
-        kinds = target_kinds(self.questions) if self.questions else ["value"] * self.n_targets_
-        fractions = np.array([kind == "fraction" for kind in kinds])
+        P = self._predict(self._place(X))
+        fractions = self._find_fractions()
         P[:, fractions] = np.clip(P[:, fractions], 0, 1)
         return P
+
+    def predict_columns(self, X: Array) -> dict[str, Array]:
+        """
+        What the head says beside the targets, such as ``<target>_std``; nothing by default.
+
+        Returns
+        -------
+        dict of str to (n_galaxies,) array
+            By column name.
+        """
+        return {}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -108,6 +119,37 @@ class Head(RegressorMixin, BaseEstimator):
     def _predict(self, X: Array) -> Array:
         raise NotImplementedError
 
+    def _prepare(
+        self, X: Array, Y: Array, votes: Array | None = None, groups: Array | None = None
+    ) -> tuple[Array, Array, Array | None, Array]:
+        """What `fit` is given, checked and standardised, as `_fit` takes it."""
+        X = self._check_vectors(X, ensure_min_samples=2)
+        Y = self._check_targets(X, np.asarray(Y, dtype=X.dtype))
+        self.n_targets_ = Y.shape[1]
+        self.mean_ = X.mean(axis=0)
+        spread = X.std(axis=0)
+        # the spread of a constant feature is a rounding error: dividing by it would blow up another survey's constant
+        varies = (X.max(axis=0) > X.min(axis=0)) & (spread > 0)
+        self.scale_ = np.where(varies, spread, 1).astype(X.dtype)
+        self.inner_score_ = float("-inf")
+        votes = None if votes is None else self._check_votes(Y, np.asarray(votes, dtype=X.dtype))
+        return self._standardise(X), Y, votes, np.arange(len(X)) if groups is None else np.asarray(groups)
+
+    def _place(self, X: Array) -> Array:
+        """Vectors to predict from, checked and standardised as those that were learned from."""
+        check_is_fitted(self, "mean_")
+        return self._standardise(self._check_vectors(X, reset=False, ensure_min_samples=0))
+
+    def _check_vectors(self, X: Array, **checks: Any) -> Array:
+        """X as scikit-learn checks it: half precision as float32, float32 as it is, all else (lists too) as float64."""
+        dtype = np.float32 if getattr(X, "dtype", None) == np.float16 else (np.float64, np.float32)
+        return np.asarray(validate_data(self, X, dtype=dtype, **checks))
+
+    def _standardise(self, X: Array) -> Array:
+        X = X - self.mean_
+        X /= self.scale_
+        return X
+
     def _check_targets(self, X: Array, Y: Array) -> Array:
         """Y as (n_galaxies, n_targets), or what is wrong with it."""
         if Y.ndim not in (1, 2):
@@ -118,13 +160,65 @@ class Head(RegressorMixin, BaseEstimator):
         names = list_targets(self.questions or ())
         if names and len(names) != Y.shape[1]:
             raise TargetsError(f"Y has {Y.shape[1]} targets and the questions have {len(names)}: {', '.join(names)}.")
+        kinds = target_kinds(question for question, _ in self._columns(Y))
+        no_fraction = ((Y < 0) | (Y > 1)).any(axis=0) | np.array([kind == "value" for kind in kinds])
         for wrong, problem in (
             (np.isinf(Y).any(axis=0), "{} has infinite labels; labels are numbers, or NaN where not asked."),
             (np.isnan(Y).all(axis=0), "no training galaxy has a label for {}; leave it out with --targets."),
+            (no_fraction & self.fractions_only, "{} is no fraction of votes, and " + f"{self.name} learns only those."),
         ):
             for target in np.flatnonzero(wrong):
                 raise TargetsError(problem.format(self._name_target(int(target))))
         return Y
+
+    def _check_votes(self, Y: Array, votes: Array) -> Array:
+        """Votes as (n_galaxies, n_targets), or what is wrong with them."""
+        votes = votes[:, None] if votes.ndim == 1 else votes
+        if votes.shape != Y.shape:
+            raise TargetsError(f"votes have shape {votes.shape} and Y {Y.shape}; they must be of the same targets.")
+        if (votes < 0).any() or np.isinf(votes).any():
+            raise TargetsError(
+                "votes are counts, 0 or more, or NaN where there are none; some are negative or infinite."
+            )
+        return votes
+
+    def _columns(self, Y: Array) -> list[tuple[Question, range]]:
+        """Each question with its columns of Y; without questions every target is one of its own."""
+        if not self.questions:
+            kind: Kind = "fraction" if self.fractions_only else "value"
+            return [(Question(self._name_target(t), kind=kind), range(t, t + 1)) for t in range(Y.shape[1])]
+        ends = np.cumsum([len(question.targets) for question in self.questions]).tolist()
+        return [(q, range(end - len(q.targets), end)) for q, end in zip(self.questions, ends, strict=True)]
+
+    def _weigh(self, Y: Array, votes: Array | None) -> Array | None:
+        """
+        What each galaxy weighs for each target, or None where all weigh the same.
+
+        The total of its question's votes, over the mean total, so that penalties keep their meaning: (n_galaxies,
+        n_targets), 0 where not asked. Without counts (a value, a galaxy of a release that gives none) it is 1.
+        """
+        if not self.weight_by_votes:
+            return None
+        if votes is None or not self.questions:
+            raise TargetsError(
+                "weight_by_votes needs votes, and questions that say which answers' votes make a total. Give both, or "
+                "fit without weights."
+            )
+        weights = np.zeros_like(Y)
+        for question, columns in self._columns(Y):
+            totals = count_volunteers(question, Y[:, columns], votes[:, columns])
+            known = ~np.isnan(totals)
+            if known.any() and not totals[known].any():
+                raise TargetsError(f"nobody voted on {question.name}: all its totals are 0. Fit without weights.")
+            relative = np.ones_like(totals)
+            relative[known] = totals[known] / (totals[known].mean() if known.any() else 1)
+            weights[:, columns] = np.where(np.isnan(Y[:, columns]), 0, relative[:, None])
+        return weights
+
+    def _find_fractions(self) -> Array:
+        """(n_targets,) bool."""
+        kinds = target_kinds(self.questions) if self.questions else ["value"] * self.n_targets_
+        return np.array([kind == "fraction" for kind in kinds])
 
     def _name_target(self, target: int) -> str:
         names = list_targets(self.questions or ())
@@ -140,7 +234,7 @@ class Head(RegressorMixin, BaseEstimator):
             )
         return cut_folds(groups, min(INNER_FOLDS, n_groups), self.random_state)
 
-    # what a folder holds
+    # what a folder holds: arrays in one npz, and files of the head's own format beside it
 
     def to_arrays(self) -> dict[str, Array]:
         """The fitted state."""
@@ -155,35 +249,84 @@ class Head(RegressorMixin, BaseEstimator):
         self.n_features_in_ = len(self.mean_)
         return self
 
+    def to_files(self) -> dict[str, bytes]:
+        """What does not go into `to_arrays`, by file name (``model.safetensors``, ``booster.ubj``)."""
+        return {}
 
-def group_targets(Y: Array) -> Iterator[tuple[Array, Array]]:
+    def from_files(self, files: dict[str, bytes]) -> Self:
+        """The inverse of `to_files`; called after `from_arrays`."""
+        return self
+
+
+def count_volunteers(question: Question, Y: Array, votes: Array) -> Array:
     """
-    Targets that are missing for the same galaxies, such as the answers of one question.
+    How many volunteers answered a question.
+
+    Parameters
+    ----------
+    question : Question
+    Y, votes : (n_galaxies, n_answers) arrays
+        Its fractions and counts.
+
+    Returns
+    -------
+    (n_galaxies,) array
+        NaN where there are no counts, or no fractions.
+
+    Raises
+    ------
+    TargetsError
+        When answers of the question are missing, and with them their votes.
+    """
+    if not question.vote_columns:
+        return np.full(len(Y), np.nan)
+    counted = ~np.isnan(votes + Y).any(axis=1)
+    if question.fractions != "debiased" and counted.any() and not adds_up(Y[counted]):
+        raise TargetsError(
+            f"the fractions of {', '.join(question.targets)} do not add up to one: not all votes are here. Take the "
+            f"whole question with --targets '{question.name}_*', or fit without votes."
+        )
+    return np.where(counted, votes.sum(axis=1), np.nan)
+
+
+def adds_up(Y: Array) -> bool:
+    """Whether a question's fractions (n_galaxies, n_answers) add up to one, a few odd galaxies apart."""
+    return bool((np.abs(Y.sum(axis=1) - 1) < WHOLE_TOLERANCE).mean() >= WHOLE_SHARE)
+
+
+def group_targets(Y: Array, weights: Array | None = None) -> Iterator[tuple[Array, Array]]:
+    """
+    Targets that are missing for the same galaxies and weigh them alike, such as the answers of one question.
 
     Yields
     ------
     rows : (n_galaxies,) bool array
-        Where they are there.
+        Where they are there, and weigh something.
     targets : int array
         Columns of Y.
     """
-    asked = ~np.isnan(Y)
-    _, pattern = np.unique(np.packbits(asked, axis=0), axis=1, return_inverse=True)
-    for number in np.unique(pattern):
-        targets = np.flatnonzero(pattern.ravel() == number)
-        yield asked[:, targets[0]], targets
+    asked = ~np.isnan(Y) if weights is None else ~np.isnan(Y) & (weights > 0)
+    alike: dict[bytes, list[int]] = {}
+    for target in range(Y.shape[1]):
+        key = np.packbits(asked[:, target]).tobytes()
+        alike.setdefault(key if weights is None else key + weights[:, target].tobytes(), []).append(target)
+    for targets in alike.values():
+        yield asked[:, targets[0]], np.array(targets)
 
 
-def mean_r2(residual: Array, Y: Array) -> float:
+def mean_r2(residual: Array, Y: Array, weights: Array | None = None) -> float:
     """
     R2 from sums of squared residuals, averaged over the targets that vary.
 
     Parameters
     ----------
     residual : (n_targets,) array
-        Sums over the galaxies that have the target.
+        Sums over the galaxies that have the target, of weighted squares where there are weights.
     Y : (n_galaxies, n_targets) array
+    weights : (n_galaxies, n_targets) array, optional
     """
-    total = np.nansum((Y - np.nanmean(Y, axis=0)) ** 2, axis=0)
+    w = np.where(np.isnan(Y), 0, 1 if weights is None else weights)
+    mean = np.nansum(w * Y, axis=0) / w.sum(axis=0)
+    total = np.nansum(w * (Y - mean) ** 2, axis=0)
     varies = total > 0
     return float((1 - residual[varies] / total[varies]).mean()) if varies.any() else float("-inf")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,138 +11,14 @@ import numpy as np
 from sklearn.base import clone
 
 from embeddings.errors import HeadError
-from embeddings.labels import read_labels
-from embeddings.provenance import Space, list_differences, require_same_model
-from embeddings.questions import Question, list_targets, merge_questions, select_questions
+from embeddings.provenance import Space
+from embeddings.questions import Question
 from embeddings.store import EmbeddingStore
 from heads.base import Array, Head
 from heads.io import FittedHead, make_head
-from heads.metrics import METRICS, count, is_binary
-from heads.splits import cut_folds, group_galaxies
-
-
-@dataclass(frozen=True)
-class Labels:
-    """
-    Labels from a catalog, to be used instead of a store's.
-
-    Attributes
-    ----------
-    ids : (n_rows,) array of str
-    columns : dict of str to (n_rows,) array
-    questions : tuple of Question
-    """
-
-    ids: Array
-    columns: dict[str, Array]
-    questions: tuple[Question, ...]
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """The rows of one or more stores that have vectors and at least one label, without the vectors."""
-
-    stores: tuple[EmbeddingStore, ...]
-    kept: tuple[Array, ...]
-    ids: Array
-    Y: Array
-    votes: Array
-    groups: Array
-    questions: tuple[Question, ...]
-
-    def read(self, space: Space) -> Array:
-        """(n_galaxies, embed_dim) float32."""
-        parts = [store.read_vectors(space, kept) for store, kept in zip(self.stores, self.kept, strict=True)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def gather_training_set(
-    stores: Sequence[EmbeddingStore],
-    labels: Labels | None = None,
-    targets: Sequence[str] = (),
-    min_votes: int = 0,
-) -> TrainingSet:
-    """
-    Put the labelled rows of stores together.
-
-    Raises
-    ------
-    ProvenanceMismatch
-        When different models made the stores.
-    HeadError
-        When there is nothing to predict or nothing to learn from.
-    """
-    first = stores[0]
-    _require_one_model(stores)
-    for store in stores[1:]:
-        _warn_of_differences(first, store)
-    asked = labels.questions if labels else merge_questions(*(store.questions for store in stores))
-    questions = select_questions(asked, targets)
-    if not questions:
-        raise HeadError(
-            f"{first.path} has no labels to predict. Give some with: sommelier relabel {first.path} CATALOG, "
-            "or --catalog CATALOG."
-        )
-    rows = [_read_rows(store, labels, questions, min_votes) for store in stores]
-    kept = tuple(ok & ~np.isnan(Y).all(axis=1) for ok, Y, _ in rows)
-    columns = [[s.ids[k], s.ra[k], s.dec[k], s.dataset("image_sha256")[k]] for s, k in zip(stores, kept, strict=True)]
-    ids, ra, dec, images = (np.concatenate(values) for values in zip(*columns, strict=True))
-    Y = np.concatenate([Y[k] for (_, Y, _), k in zip(rows, kept, strict=True)])
-    votes = np.concatenate([votes[k] for (_, _, votes), k in zip(rows, kept, strict=True)])
-    if not len(ids):
-        cut = f" with at least {min_votes} votes (--min-votes)" if min_votes else ""
-        raise HeadError(f"no galaxy of {', '.join(str(s.path) for s in stores)} has both a vector and a label{cut}.")
-    return TrainingSet(tuple(stores), kept, ids, Y, votes, group_galaxies(ids, ra, dec, images), questions)
-
-
-def _require_one_model(stores: Sequence[EmbeddingStore]) -> None:
-    """Raise `ProvenanceMismatch` unless one model made all stores."""
-    for store in stores[1:]:
-        what = f"{stores[0].path} (here) and {store.path} (there)"
-        require_same_model(stores[0].provenance.model, store.provenance.model, what)
-
-
-def _warn_of_differences(first: EmbeddingStore, other: EmbeddingStore) -> None:
-    """Say what may differ between stores that are used together, and does."""
-    here, there = (
-        {"precision": store.provenance.precision, "images": store.provenance.images} for store in (first, other)
-    )
-    changes = "; ".join(list_differences(here, there))
-    if changes:
-        warnings.warn(f"{first.path} (here) and {other.path} (there) were made differently: {changes}", stacklevel=3)
-
-
-def _read_rows(
-    store: EmbeddingStore, labels: Labels | None, questions: Sequence[Question], min_votes: int
-) -> tuple[Array, Array, Array]:
-    """The state, targets and votes of all rows of a store; NaN where it has no such question."""
-    if labels is None:
-        Y = np.full((len(store), len(list_targets(questions))), np.nan, np.float32)
-        votes = np.full_like(Y, np.nan)
-        own = {question.name for question in store.questions}
-        position = 0
-        for question in questions:
-            width = len(question.targets)
-            if question.name in own:
-                Y[:, position : position + width], votes[:, position : position + width] = store.labels(
-                    [question], min_votes
-                )
-            position += width
-        return store.ok, Y, votes
-    Y, votes = read_labels(
-        questions,
-        list(labels.columns),
-        labels.columns.__getitem__,
-        len(labels.ids),
-        min_votes,
-        "the catalog",
-        labels.questions,
-    )
-    place = {id_str: row for row, id_str in enumerate(labels.ids.tolist())}
-    rows = np.array([place.get(id_str, -1) for id_str in store.ids.tolist()])
-    unlabelled = np.full((1, Y.shape[1]), np.nan, np.float32)  # row -1
-    Y, votes = (np.concatenate([values, unlabelled])[rows] for values in (Y, votes))
-    return store.ok, Y, votes
+from heads.metrics import METRICS, count, is_binary, leading_accuracy, score_pooled
+from heads.splits import cut_folds
+from heads.training import Labels, TrainingSet, gather_training_set, require_one_model
 
 
 def fit_head(
@@ -155,6 +30,7 @@ def fit_head(
     spaces: Sequence[Space] | None = None,
     n_folds: int = 5,
     random_state: int = 0,
+    weight_by_votes: bool = False,
 ) -> FittedHead:
     """
     Fit a head on all labelled galaxies, and score it by nested cross-validation.
@@ -167,7 +43,7 @@ def fit_head(
     stores : EmbeddingStore or sequence of EmbeddingStore
         One or more surveys of equal space ids.
     head : str or Head
-        ``mean``, ``knn`` or ``ridge``, or an unfitted head; it stays as it is, a copy gets the questions.
+        A name of `heads.io.HEADS`, or an unfitted head; it stays as it is, a copy gets the questions.
     labels : Labels, optional
         Instead of the stores' own.
     targets : sequence of str
@@ -179,43 +55,112 @@ def fit_head(
         CLS and patch mean side by side.
     n_folds : int
     random_state : int
+    weight_by_votes : bool
+        Of a head that is named; scores weigh all galaxies the same.
 
     Returns
     -------
     FittedHead
-        ``scores`` has one dict a target: ``target, r, r2, mae, auc, n`` and ``<metric>_sd``; figures are means over
-        the outer folds, ``_sd`` the standard deviation between folds, ``n`` the galaxies with that label.
+        ``scores`` and ``details`` as `evaluate_head` says.
     """
     stores = [stores] if isinstance(stores, EmbeddingStore) else list(stores)
-    data = gather_training_set(stores, labels, targets, min_votes)
-    template = make_head(head, random_state=random_state) if isinstance(head, str) else clone(head)
-    template.set_params(questions=data.questions)
+    split = cut_split(gather_training_set(stores, labels, targets, min_votes), n_folds, random_state, spaces)
+    if isinstance(head, str):
+        head = name_head(head, random_state, weight_by_votes)
+    fitted = evaluate_head(head, split)
+    fitted.details["min_votes"] = min_votes
+    return fitted
+
+
+def name_head(name: str, random_state: int, weight_by_votes: bool) -> Head:
+    """An unfitted head; one that learns from counts weighs votes in any case, and has no such switch."""
+    head = make_head(name, random_state=random_state)
+    return head.set_params(weight_by_votes=True) if weight_by_votes and "weight_by_votes" in head.get_params() else head
+
+
+@dataclass(frozen=True)
+class Split:
+    """
+    What heads are compared on.
+
+    Attributes
+    ----------
+    data : TrainingSet
+    folds : (n_galaxies,) int array
+        The outer fold of each galaxy.
+    candidates : list of Space
+    random_state : int
+        That cut the folds.
+    """
+
+    data: TrainingSet
+    folds: Array
+    candidates: list[Space]
+    random_state: int
+
+    @property
+    def n_folds(self) -> int:
+        """How many outer folds there are."""
+        return int(self.folds.max()) + 1
+
+
+def cut_split(data: TrainingSet, n_folds: int, random_state: int, spaces: Sequence[Space] | None = None) -> Split:
+    """
+    Cut outer folds, and list the spaces to choose from.
+
+    Raises
+    ------
+    HeadError
+        With fewer sky objects than folds, or no space in common.
+    StoreError
+        When the first store does not hold a space that is asked for.
+    """
     folds = cut_folds(data.groups, n_folds, random_state)
-    candidates = [stores[0].space(*space) for space in spaces] if spaces else list_candidates(stores)
-    trials = [run_trial(template, data, folds, space) for space in candidates]
-    chosen = [max(trials, key=lambda trial: trial.fold_scores[fold]) for fold in range(n_folds)]
+    candidates = [data.stores[0].space(*space) for space in spaces] if spaces else list_candidates(data.stores)
+    return Split(data, folds, candidates, random_state)
+
+
+def evaluate_head(head: Head, split: Split) -> FittedHead:
+    """
+    Fit a copy of a head on everything, and score it by nested cross-validation.
+
+    Returns
+    -------
+    FittedHead
+        ``scores`` has one dict a target: ``target, r, r2, mae, rmse, bias, slope, auc, n`` and ``<metric>_sd``; figures
+        are means over the outer folds, ``_sd`` the standard deviation between folds, ``n`` the galaxies with that
+        label. ``details`` has the same of the average over targets (``average``), the leading answer of each question
+        (``questions``), the reference study's figures over everything (``pooled``), and what was done.
+    """
+    data, folds, store = split.data, split.folds, split.data.stores[0]
+    template = clone(head).set_params(questions=data.questions)
+    trials = [run_trial(template, data, folds, space) for space in split.candidates]
+    chosen = [max(trials, key=lambda trial: trial.fold_scores[fold]) for fold in range(split.n_folds)]
     best = max(trials, key=lambda trial: trial.head.inner_score_)
     P = np.empty_like(data.Y)
     for fold, trial in enumerate(chosen):
         P[folds == fold] = trial.P[folds == fold]
+    figures = measure_folds(data.Y, P, folds)
     return FittedHead(
         best.head,
         best.space,
-        stores[0].space_id(best.space),
-        stores[0].provenance.model,
+        store.space_id(best.space),
+        store.provenance.model,
         data.ids,
-        list(score_folds(data.Y, P, folds, list_targets(data.questions))),
+        list(score_targets(data.Y, P, figures, data.targets)),
         {
-            "stores": [str(store.path) for store in stores],
-            "surveys": [store.survey for store in stores],
-            "backbone": stores[0].provenance.runs[-1]["backbone"],
+            "stores": [str(store.path) for store in data.stores],
+            "surveys": [store.survey for store in data.stores],
+            "backbone": store.provenance.runs[-1]["backbone"],
             "galaxies": len(data.ids),
-            "objects": int(data.groups.max()) + 1,
-            "folds": n_folds,
-            "random_state": random_state,
-            "min_votes": min_votes,
-            "spaces_tried": [space.name for space in candidates],
+            "objects": data.n_objects,
+            "folds": split.n_folds,
+            "random_state": split.random_state,
+            "spaces_tried": [space.name for space in split.candidates],
             "chosen_in_folds": [trial.space.name for trial in chosen],
+            "average": score_average(figures),
+            "questions": list(score_questions(data.Y, P, folds, data.questions)),
+            "pooled": {name: _drop_nan(value) for name, value in score_pooled(data.Y, P).items()},
         },
     )
 
@@ -264,7 +209,7 @@ def list_candidates(stores: Sequence[EmbeddingStore]) -> list[Space]:
     HeadError
         When they have none in common.
     """
-    _require_one_model(stores)
+    require_one_model(stores)
     shared = set(stores[0].spaces).intersection(*(store.spaces for store in stores[1:]))
     if not shared:
         raise HeadError(
@@ -298,22 +243,80 @@ def select_candidates(
     return selected or [stores[0].space(-1 if layer is None else layer, pooling)]
 
 
-def score_folds(Y: Array, P: Array, folds: Array, targets: Sequence[str]) -> Iterator[dict[str, Any]]:
+# scores
+
+
+def measure_folds(Y: Array, P: Array, folds: Array) -> dict[str, Array]:
+    """
+    Every metric of every target in every fold.
+
+    Returns
+    -------
+    dict of str to (n_targets, n_folds) array
+        By metric; NaN where a figure does not exist.
+    """
+    n_folds = int(folds.max()) + 1
+    figures = {name: np.full((Y.shape[1], n_folds), np.nan) for name in METRICS}
+    for target, (y, p) in enumerate(zip(Y.T, P.T, strict=True)):
+        for name, metric in METRICS.items():
+            if name == "auc" and not is_binary(y):
+                continue
+            figures[name][target] = [metric(y[folds == fold], p[folds == fold]) for fold in range(n_folds)]
+    return figures
+
+
+def score_targets(Y: Array, P: Array, figures: dict[str, Array], targets: Sequence[str]) -> Iterator[dict[str, Any]]:
     """
     Scores of each target: mean and standard deviation over folds.
 
     Yields
     ------
     dict
-        ``target, r, r_sd, r2, r2_sd, mae, mae_sd, auc, auc_sd, n``; None where a figure does not exist.
+        ``target``, each metric, ``<metric>_sd`` and ``n``; None where a figure does not exist.
     """
     for index, target in enumerate(targets):
-        y, p = Y[:, index], P[:, index]
         record: dict[str, Any] = {"target": target}
-        for name, metric in METRICS.items():
-            skip = name == "auc" and not is_binary(y)
-            values = [] if skip else [metric(y[folds == f], p[folds == f]) for f in range(folds.max() + 1)]
-            finite = [value for value in values if np.isfinite(value)]
-            record[name] = float(np.mean(finite)) if finite else None
-            record[f"{name}_sd"] = float(np.std(finite, ddof=1)) if len(finite) > 1 else None
-        yield record | {"n": count(y, p)}
+        for name, values in figures.items():
+            record |= _summarise(name, values[index])
+        yield record | {"n": count(Y[:, index], P[:, index])}
+
+
+def score_average(figures: dict[str, Array]) -> dict[str, Any]:
+    """Mean and standard deviation over folds of each metric's average over the targets that have it in that fold."""
+    record: dict[str, Any] = {}
+    for name, values in figures.items():
+        there = np.isfinite(values)
+        average = np.where(there, values, 0).sum(axis=0) / np.where(there.any(axis=0), there.sum(axis=0), np.nan)
+        record |= _summarise(name, average)
+    return record
+
+
+def score_questions(Y: Array, P: Array, folds: Array, questions: Sequence[Question]) -> Iterator[dict[str, Any]]:
+    """
+    How often the answer that is predicted to lead a question does lead.
+
+    Yields
+    ------
+    dict
+        ``question, accuracy, accuracy_sd, n``, of questions with at least two answers.
+    """
+    end = 0
+    for question in questions:
+        start, end = end, end + len(question.targets)
+        if end - start > 1:
+            columns = slice(start, end)
+            parts = [leading_accuracy(Y[folds == f, columns], P[folds == f, columns]) for f in range(folds.max() + 1)]
+            accuracy = _summarise("accuracy", np.array([accuracy for accuracy, _ in parts]))
+            yield {"question": question.name, **accuracy, "n": sum(n for _, n in parts)}
+
+
+def _summarise(name: str, values: Array) -> dict[str, float | None]:
+    """Mean and standard deviation of the values that are numbers; None where there are too few."""
+    finite = values[np.isfinite(values)]
+    mean = float(finite.mean()) if len(finite) else None
+    return {name: mean, f"{name}_sd": float(finite.std(ddof=1)) if len(finite) > 1 else None}
+
+
+def _drop_nan(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if np.isfinite(value) else None

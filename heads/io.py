@@ -8,6 +8,7 @@ import shutil
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,19 @@ from embeddings.provenance import Space, digest_space, require_same_model
 from embeddings.questions import Question, list_targets
 from embeddings.store import EmbeddingStore
 from heads.base import Array, Head
-from heads.baselines import MeanHead
-from heads.knn import KNNHead
-from heads.linear import RidgeHead
 
-HEADS: dict[str, type[Head]] = {head.name: head for head in (MeanHead, KNNHead, RidgeHead)}
+HEADS = {  # loaded on use: torch and xgboost take seconds
+    "mean": "heads.baselines:MeanHead",
+    "random": "heads.baselines:RandomHead",
+    "knn": "heads.knn:KNNHead",
+    "ridge": "heads.linear:RidgeHead",
+    "logistic": "heads.logistic:LogisticHead",
+    "mlp": "heads.mlp:MLPHead",
+    "xgboost": "heads.boosting:XGBoostHead",
+    "votes": "heads.votes:VotesHead",
+}
 FORMAT = "galaxy-sommelier/head"
-VERSION = "1.0"
+VERSION = "1.1"  # 1.1: files of a head's own beside the arrays
 RECORD, ARRAYS = "head.json", "arrays.npz"
 
 
@@ -41,12 +48,19 @@ class Predictions:
     targets : list of str
     seen : int
         How many of the galaxies the head was fitted on: on them it looks better than it is.
+    columns : dict of str to (n_galaxies,) array
+        What the head says beside the targets, such as ``<target>_std``.
     """
 
     ids: Array
     P: Array
     targets: list[str]
     seen: int
+    columns: dict[str, Array] = field(default_factory=dict)
+
+    def tabulate(self) -> tuple[Array, list[str]]:
+        """Targets and what stands beside them as one array (n_galaxies, n_columns), and the columns' names."""
+        return np.column_stack([self.P, *self.columns.values()]), [*self.targets, *self.columns]
 
 
 @dataclass(frozen=True)
@@ -104,11 +118,12 @@ class FittedHead:
         ok = store.ok
         ids = store.ids[ok]
         seen = int(np.isin(ids, self.train_ids).sum())
-        return Predictions(ids, self.head.predict(store.read_vectors(space, ok)), self.targets, seen)
+        X = store.read_vectors(space, ok)
+        return Predictions(ids, self.head.predict(X), self.targets, seen, self.head.predict_columns(X))
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """
-        Write ``head.json`` and ``arrays.npz`` into a folder, in place at once.
+        Write ``head.json``, ``arrays.npz`` and what files the head has of its own into a folder, in place at once.
 
         Raises
         ------
@@ -123,8 +138,10 @@ class FittedHead:
             arrays = {f"head/{name}": values for name, values in self.head.to_arrays().items()}
             arrays["train_ids"] = encode_strings(self.train_ids)
             np.savez(fresh / ARRAYS, **arrays)  # type: ignore[arg-type]  # numpy types allow_pickle in its stead
+            for name, content in self.head.to_files().items():
+                (fresh / name).write_bytes(content)
             # parameters may be numpy's: alphas=np.logspace(-2, 6, 9)
-            record = json.dumps(self._to_record(fresh / ARRAYS), indent=1, default=lambda value: value.tolist())
+            record = json.dumps(self._to_record(fresh), indent=1, default=lambda value: value.tolist())
             (fresh / RECORD).write_text(record + "\n")
             for path in (*fresh.iterdir(), fresh):
                 sync_path(path)
@@ -135,13 +152,15 @@ class FittedHead:
             shutil.rmtree(fresh, ignore_errors=True)
         return target
 
-    def _to_record(self, arrays: Path) -> dict[str, Any]:
+    def _to_record(self, folder: Path) -> dict[str, Any]:
         parameters = {k: v for k, v in self.head.get_params(deep=False).items() if k != "questions"}
+        own = sorted(path for path in folder.iterdir() if path.name != ARRAYS)
         return {
             "format": FORMAT,
             "version": VERSION,
             "head": self.head.name,
-            "arrays_sha256": hash_file(arrays),
+            "arrays_sha256": hash_file(folder / ARRAYS),
+            "files": {path.name: hash_file(path) for path in own},
             "parameters": parameters,
             "questions": [question.to_dict() for question in self.questions],
             "space": {"layer": self.space.layer, "pooling": self.space.pooling, "space_id": self.space_id},
@@ -179,11 +198,14 @@ def load_head(folder: str | os.PathLike[str]) -> FittedHead:
             f"{folder} is {record.get('format')} version {record.get('version')}; expected {FORMAT} {VERSION}."
         )
     try:
-        if record["arrays_sha256"] != hash_file(folder / ARRAYS):
-            raise HeadError(
-                f"{folder} is damaged: {ARRAYS} is not the one that {RECORD} describes. Fit the head again."
-            )
+        for name, digest in {ARRAYS: record["arrays_sha256"], **record.get("files", {})}.items():
+            if digest != hash_file(folder / name):
+                raise HeadError(
+                    f"{folder} is damaged: {name} is not the one that {RECORD} describes. Fit the head again."
+                )
         return _assemble(folder, record, arrays)
+    except FileNotFoundError as error:
+        raise HeadError(f"{folder} is damaged: {error.filename} is missing. Fit the head again.") from error
     except HeadError:
         raise
     except (AttributeError, LookupError, TypeError, ValueError, SommelierError) as error:
@@ -197,6 +219,7 @@ def _assemble(folder: Path, record: dict[str, Any], arrays: dict[str, Array]) ->
     questions = tuple(Question.from_dict(question) for question in record["questions"])
     head = make_head(record["head"], questions, **record["parameters"])
     head.from_arrays({name.removeprefix("head/"): a for name, a in arrays.items() if name.startswith("head/")})
+    head.from_files({name: (folder / name).read_bytes() for name in record.get("files", {})})
     space = Space(record["space"]["layer"], record["space"]["pooling"])
     if digest_space(record["model"], space) != record["space"]["space_id"]:
         raise HeadError(f"{folder}/{RECORD}: the space id does not belong to the model and layer. Fit the head again.")
@@ -215,9 +238,22 @@ def make_head(name: str, questions: tuple[Question, ...] | None = None, **parame
     HeadError
         For an unknown name, with the nearest.
     """
+    return find_head(name)(questions=questions, **parameters)
+
+
+def find_head(name: str) -> type[Head]:
+    """
+    The class of a head.
+
+    Raises
+    ------
+    HeadError
+        For an unknown name, with the nearest.
+    """
     if name not in HEADS:
         raise HeadError(f"the head {name!r} is not known. {did_you_mean(name, HEADS)}")
-    return HEADS[name](questions=questions, **parameters)
+    found: type[Head] = resolve_name(HEADS[name])
+    return found
 
 
 def refuse_foreign(target: Path) -> None:
@@ -229,11 +265,20 @@ def refuse_foreign(target: Path) -> None:
     held = {path.name for path in target.iterdir()}
     if held and RECORD not in held:
         raise HeadError(f"{target} exists and is not a head. Choose another folder.")
-    if held - {RECORD, ARRAYS}:
+    foreign = sorted(held - {RECORD, ARRAYS} - _list_own_files(target / RECORD)) if held else []
+    if foreign:
         raise HeadError(
-            f"{target} holds more than a head, and it would be lost: {', '.join(sorted(held - {RECORD, ARRAYS})[:5])}. "
+            f"{target} holds more than a head, and it would be lost: {', '.join(foreign[:5])}. "
             "Move it, or choose another folder."
         )
+
+
+def _list_own_files(record: Path) -> set[str]:
+    """The files that a head's record names beside the arrays; none where it cannot be read."""
+    try:
+        return set(json.loads(record.read_text())["files"])
+    except (OSError, ValueError, TypeError, LookupError):
+        return set()
 
 
 def _replace_folder(fresh: Path, target: Path) -> None:

@@ -1,15 +1,18 @@
-"""Ridge regression in closed form, for all targets and all penalties at once."""
+"""Ridge regression in closed form, for all targets, all penalties and all sizes of training set at once."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from scipy.linalg import eigh, svd
+from sklearn.base import clone
 
 from embeddings.questions import Question
-from heads.base import Array, Head, group_targets, mean_r2
+from heads.base import Array, Head, TargetsError, group_targets, mean_r2
+from heads.moments import Moments, Sample
+from heads.threads import limit_blas, limit_threads
 
 ALPHAS = tuple(10.0 ** np.arange(-2, 6.25, 0.5))
 
@@ -20,11 +23,12 @@ class RidgeHead(Head):
 
     One Gram matrix a fold and a question serves every penalty: with X'X = V diag(l) V', the coefficients for
     alpha are V diag(1 / (l + alpha)) V'X'y (Hastie, Tibshirani & Friedman 2009, eq. 3.47). A fold's training
-    matrix is the whole less the fold's own.
+    matrix is the whole less the fold's own, and its errors follow from the fold's own: no vector is read twice.
+    Products are in X's precision.
 
     Parameters
     ----------
-    questions, random_state
+    questions, random_state, weight_by_votes
         As in `Head`.
     alphas : sequence of float
         Penalties to choose from, on standardised vectors, as scikit-learn's Ridge defines them.
@@ -44,119 +48,143 @@ class RidgeHead(Head):
         self,
         questions: Sequence[Question] | None = None,
         random_state: int = 0,
+        weight_by_votes: bool = False,
         alphas: Sequence[float] = ALPHAS,
     ) -> None:
-        super().__init__(questions, random_state)
+        super().__init__(questions, random_state, weight_by_votes)
         self.alphas = alphas
 
     def _fit(self, X: Array, Y: Array, votes: Array | None, groups: Array) -> None:
-        n_targets = Y.shape[1]
-        self.coef_ = np.zeros((X.shape[1], n_targets), X.dtype)
-        self.intercept_ = np.zeros(n_targets, X.dtype)
-        self.alpha_ = np.zeros(n_targets, X.dtype)
-        residual = np.zeros(n_targets)
-        for rows, targets in group_targets(Y):
-            whole = rows.all()
-            Xq, Yq = X if whole else X[rows], np.ascontiguousarray(Y[rows][:, targets])
-            alpha, residual[targets] = self._choose_alpha(Xq, Yq, groups if whole else groups[rows], targets[0])
-            moments = Moments.of(Xq, Yq)
-            spectrum = moments.decompose(Xq, Yq)
-            self.coef_[:, targets] = spectrum.solve(alpha)
-            self.intercept_[targets] = moments.y_mean - moments.x_mean @ self.coef_[:, targets]
-            self.alpha_[targets] = alpha
-        self.inner_score_ = mean_r2(residual, Y)
+        weights = self._weigh(Y, votes)
+        residual = self._allocate(X)
+        for rows, targets in group_targets(Y, weights):
+            sample, index = Sample.of(X, Y, weights, targets), np.flatnonzero(rows)
+            folds = self._cut(groups[index], targets[0])
+            with limit_threads(X.size):
+                parts = [Moments.of(sample, index[folds == fold]) for fold in range(folds.max() + 1)]
+            residual[targets] = self._solve(sample, index, folds, parts, targets)
+        self.inner_score_ = mean_r2(residual, Y, weights)
 
-    def _choose_alpha(self, X: Array, Y: Array, groups: Array, target: int) -> tuple[Array, Array]:
-        """The best alpha of each target, `target` the first, and its summed squared residuals over the inner folds."""
-        alphas = np.asarray(self.alphas, np.float64)
-        if len(alphas) == 1 and len(np.unique(groups)) < 2:
-            return np.repeat(alphas, Y.shape[1]), np.full(Y.shape[1], np.inf)
-        folds = self._inner_folds(groups, target)
-        parts = [Moments.of(X[folds == fold], Y[folds == fold]) for fold in range(folds.max() + 1)]
+    def _allocate(self, X: Array) -> Array:
+        """Make room for what is fitted, and for each target's residual."""
+        self.coef_ = np.zeros((X.shape[1], self.n_targets_), X.dtype)
+        self.intercept_, self.alpha_ = np.zeros((2, self.n_targets_), X.dtype)
+        return np.zeros(self.n_targets_)
+
+    def _cut(self, groups: Array, target: int) -> Array:
+        """Inner folds, or a single one where there is nothing to choose and nothing to cut."""
+        if len(self.alphas) == 1 and len(np.unique(groups)) < 2:
+            return np.zeros(len(groups), np.int64)
+        return self._inner_folds(groups, target)
+
+    def _solve(self, sample: Sample, index: Array, folds: Array, parts: list[Moments], targets: Array) -> Array:
+        """Choose and fit some targets from the sums of each fold; their residuals over the folds."""
         whole = sum(parts[1:], parts[0])
-        residual = np.zeros((len(alphas), Y.shape[1]))
-        for fold, part in enumerate(parts):
-            training, held_out = whole - part, folds == fold
-            spectrum = training.decompose(X[~held_out], Y[~held_out])
-            rotated = (X[held_out] - training.x_mean.astype(X.dtype)) @ spectrum.vectors.astype(X.dtype)
-            centred = Y[held_out] - training.y_mean
-            for row, alpha in enumerate(alphas):
-                shrunk = spectrum.projection / (spectrum.values + alpha)[:, None]
-                residual[row] += ((centred - rotated @ shrunk.astype(X.dtype)) ** 2).sum(axis=0)
-        best = residual.argmin(axis=0)
-        return alphas[best], residual[best, np.arange(Y.shape[1])]
+        alphas = np.asarray(self.alphas, np.float64) * whole.n / len(index)  # as if the weights' mean were one
+        with limit_blas():  # LAPACK's threads wait for each other longer than they work
+            best, residual = choose_alpha(sample, index, folds, parts, alphas)
+            coef = whole.decompose(sample, index).solve(alphas[best])
+        self.coef_[:, targets] = coef
+        self.intercept_[targets] = whole.y_mean - whole.x_mean @ coef
+        self.alpha_[targets] = np.asarray(self.alphas)[best]
+        return residual
+
+    def _solve_first(
+        self, size: int, top: Head, sample: Sample, index: Array, folds: Array, sums: list[Moments], targets: Array
+    ) -> Array:
+        """The same from the first rows, whose sums were taken of vectors that `top` standardised."""
+        shift = (self.mean_ - top.mean_) / top.scale_
+        varies = np.ptp(sample.X[:size], axis=0) > 0  # what does not has rounding errors for a spread
+        factor = np.where(varies, top.scale_ / self.scale_, 0)
+        seen = index < size
+        held, folds = np.unique(folds[seen], return_inverse=True)
+        parts = [sums[fold].about(shift, np.zeros(len(targets))).stretch(factor) for fold in held]
+        own = Sample((sample.X[:size] - shift) * factor, sample.Y, sample.weights)
+        return self._solve(own, index[seen], folds, parts, targets)
 
     def _predict(self, X: Array) -> Array:
         return np.asarray(X @ self.coef_ + self.intercept_)
 
 
-@dataclass(frozen=True)
-class Spectrum:
-    """A centred Gram matrix's eigenvalues and vectors, and X'Y in their basis."""
+def choose_alpha(
+    sample: Sample, index: Array, folds: Array, parts: list[Moments], alphas: Array
+) -> tuple[Array, Array]:
+    """
+    The penalty of each target with the smallest sum of squared residuals over the folds.
 
-    values: Array
-    vectors: Array
-    projection: Array
+    Returns
+    -------
+    best : (n_targets,) int array
+        Positions in `alphas`.
+    residual : (n_targets,) array
+        Infinite with a single fold, which leaves nothing to learn from.
+    """
+    n_targets = len(parts[0].y_sum)
+    if len(parts) < 2 and len(alphas) > 1:
+        raise TargetsError("too few galaxies to choose a penalty from. Give more of them, or a single penalty.")
+    if len(parts) < 2:
+        return np.zeros(n_targets, np.int64), np.full(n_targets, np.inf)
+    whole = sum(parts[1:], parts[0])
 
-    def solve(self, alpha: Array) -> Array:
-        """Coefficients (embed_dim, n_targets) for one alpha a target."""
-        return np.asarray(self.vectors @ (self.projection / (self.values[:, None] + alpha)))
+    def judge(fold: int) -> Array:
+        training = whole - parts[fold]
+        spectrum = training.decompose(sample, index[folds != fold])
+        held_out = parts[fold].about(training.x_mean, training.y_mean)
+        return np.array([held_out.residual(spectrum.solve(alpha)) for alpha in alphas])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        residual = np.sum(list(pool.map(judge, range(len(parts)))), axis=0)
+    best = residual.argmin(axis=0)
+    return best, residual[best, np.arange(n_targets)]
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Sums over some galaxies from which a ridge follows; large products in X's precision, all else in float64."""
+def fit_sizes(
+    head: RidgeHead,
+    X: Array,
+    Y: Array,
+    sizes: Sequence[int],
+    votes: Array | None = None,
+    groups: Array | None = None,
+) -> list[RidgeHead]:
+    """
+    Ridges of growing training sets, for little more than the cost of the largest: each block is summed up once.
 
-    n: int
-    x_sum: Array
-    y_sum: Array
-    gram: Array
-    cross: Array
+    Parameters
+    ----------
+    head : RidgeHead
+        Its copies are fitted.
+    X, Y, votes, groups
+        As for `Head.fit`, in random order. Inner folds are cut once, for all sizes.
+    sizes : sequence of int
+        How many of the first rows to learn from, in ascending order.
 
-    @classmethod
-    def of(cls, X: Array, Y: Array) -> Moments:
-        """The sums over the rows of X (n, embed_dim) and Y (n, n_targets)."""
-        if len(X) < 8 * X.shape[1]:  # float32 blurs small penalties here, and float64 costs less than to diagonalise
-            X, Y = X.astype(np.float64), Y.astype(np.float64)
-        sums = X.sum(axis=0, dtype=np.float64), Y.sum(axis=0, dtype=np.float64)
-        return cls(len(X), *sums, (X.T @ X).astype(np.float64), (X.T @ Y).astype(np.float64))
+    Returns
+    -------
+    list of RidgeHead
+        One a size.
 
-    def __add__(self, other: Moments) -> Moments:
-        return self._combine(other, 1)
-
-    def __sub__(self, other: Moments) -> Moments:
-        return self._combine(other, -1)
-
-    def _combine(self, other: Moments, sign: int) -> Moments:
-        return Moments(
-            self.n + sign * other.n,
-            self.x_sum + sign * other.x_sum,
-            self.y_sum + sign * other.y_sum,
-            self.gram + sign * other.gram,
-            self.cross + sign * other.cross,
-        )
-
-    @property
-    def x_mean(self) -> Array:
-        """(embed_dim,)."""
-        return self.x_sum / self.n
-
-    @property
-    def y_mean(self) -> Array:
-        """(n_targets,)."""
-        return self.y_sum / self.n
-
-    def decompose(self, X: Array, Y: Array) -> Spectrum:
-        """
-        Centre and diagonalise.
-
-        With fewer galaxies than dimensions the rows themselves, of which these are the sums, are decomposed: X = U s V'
-        has the same V, s^2 = l, and costs n^2 d instead of d^3.
-        """
-        if self.n < X.shape[1]:
-            u, s, vt = svd(X.astype(np.float64) - self.x_mean, full_matrices=False, check_finite=False)
-            return Spectrum(s**2, vt.T, s[:, None] * (u.T @ (Y - self.y_mean)))
-        gram = self.gram - self.n * np.outer(self.x_mean, self.x_mean)
-        cross = self.cross - self.n * np.outer(self.x_mean, self.y_mean)
-        values, vectors = eigh(gram, overwrite_a=True, check_finite=False, driver="evd")
-        return Spectrum(np.maximum(values, 0), vectors, vectors.T @ cross)
+    Raises
+    ------
+    TargetsError
+        When a size is too small to learn some target from, or sizes do not ascend to at most all rows.
+    """
+    if not (np.diff([0, *sizes, len(X) + 1]) > 0).all():
+        raise TargetsError(f"sizes ascend from 1 to the number of galaxies, {len(X)}; got {list(sizes)}.")
+    heads = [clone(head) for _ in sizes]
+    residuals = []
+    for fitted, size in zip(heads, sizes, strict=True):
+        prepared = fitted._prepare(*(values if values is None else values[:size] for values in (X, Y, votes, groups)))
+        residuals.append(fitted._allocate(prepared[0]))
+    top, (X, Y, votes, groups) = heads[-1], prepared
+    weights = top._weigh(Y, votes)
+    for rows, targets in group_targets(Y, weights):
+        sample, index = Sample.of(X, Y, weights, targets), np.flatnonzero(rows)
+        folds = top._cut(groups[index], targets[0])
+        sums = [Moments.of(sample, index[:0])] * (folds.max() + 1)
+        for start, size, fitted, residual in zip([0, *sizes], sizes, heads, residuals, strict=False):
+            new = (index >= start) & (index < size)
+            sums = [total + Moments.of(sample, index[new & (folds == fold)]) for fold, total in enumerate(sums)]
+            residual[targets] = fitted._solve_first(size, top, sample, index, folds, sums, targets)
+    for fitted, size, residual in zip(heads, sizes, residuals, strict=True):
+        fitted.inner_score_ = mean_r2(residual, Y[:size], None if weights is None else weights[:size])
+    return heads

@@ -63,7 +63,8 @@ def pool(prefix: str, threads: int) -> dict[str, Any]:
 def test_a_healthy_machine_needs_nothing(tmp_path: Path) -> None:
     diagnosis = diagnose(tmp_path)
     assert diagnosis.advice == []
-    assert set(diagnosis.facts) == {"python", *PACKAGES, "cpu", "gpu", "faiss", "openmp", "disk", "hdf5", "hub"}
+    own = {"python", "xgboost", "cpu", "gpu", "faiss", "openmp", "disk", "hdf5", "hub"}
+    assert set(diagnosis.facts) == own | set(PACKAGES)
     assert all(isinstance(fact, str) and fact for fact in diagnosis.facts.values())
     json.dumps(diagnosis.facts)
 
@@ -281,3 +282,10 @@ def test_a_hub_that_is_switched_off(value: str, online: pytest.MonkeyPatch) -> N
     diagnosis = check_hub()
     assert diagnosis.facts["hub"] == "HF_HUB_OFFLINE is set: only what is in the cache"
     assert diagnosis.advice == []
+
+
+def test_xgboost_by_either_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, {"faiss-cpu": "1.9", "xgboost": None, "xgboost-cpu": "3.2"})
+    assert diagnose().facts["xgboost"] == "xgboost-cpu 3.2"
+    install(monkeypatch, {"faiss-cpu": "1.9", "xgboost": None, "xgboost-cpu": None})
+    assert diagnose().facts["xgboost"].startswith("not installed: the head xgboost needs it")

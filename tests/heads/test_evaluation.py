@@ -20,10 +20,19 @@ from embeddings.questions import Question
 from embeddings.store import EmbeddingStore
 from heads import FittedHead, Labels, fit_head, load_head
 from heads.baselines import MeanHead
-from heads.evaluation import gather_training_set, list_candidates, score_folds, select_candidates
+from heads.evaluation import (
+    list_candidates,
+    measure_folds,
+    score_average,
+    score_questions,
+    score_targets,
+    select_candidates,
+)
+from heads.io import HEADS
 from heads.knn import KNNHead
 from heads.linear import RidgeHead
 from heads.splits import cut_folds
+from heads.training import gather_training_set
 from tests.heads.conftest import MODEL, StoreMaker
 
 NAN = float("nan")
@@ -209,7 +218,7 @@ def test_score_records(make_store: StoreMaker, rng: np.random.Generator) -> None
     columns = {"shape_round_fraction": rng.random(60), "shape_flat_fraction": rng.random(60), "size": rng.random(60)}
     fitted = fit_head(make_store({CLS: rng.normal(size=(60, 3))}, columns, [SHAPE, SIZE]))
     assert [record["target"] for record in fitted.scores] == ["shape_round", "shape_flat", "size"]
-    figures = ["r", "r2", "mae", "auc"]
+    figures = ["r", "r2", "mae", "rmse", "bias", "slope", "auc"]
     for record in fitted.scores:
         assert set(record) == {"target", "n", *figures, *(f"{name}_sd" for name in figures)}
     json.dumps(fitted.scores, allow_nan=False)  # None where there is no figure, never NaN
@@ -227,13 +236,17 @@ def test_the_mean_head_scores_as_the_mean(make_store: StoreMaker, rng: np.random
     assert record["r2"] < 0
 
 
+def score_folds(Y: np.ndarray, P: np.ndarray, folds: np.ndarray, targets: Sequence[str]) -> list[dict]:
+    return list(score_targets(Y, P, measure_folds(Y, P, folds), targets))
+
+
 def test_score_folds_by_hand() -> None:
     # fold 0: y = (0, 1), p = (0.25, 0.75): r 1, residuals 2/16, about the mean 1/2: R2 = 1 - 1/4; MAE 1/4; AUC 1
     # fold 1: y = (1, 0), p = (0.5, 0.5): no r, R2 = 1 - (1/2) / (1/2) = 0; MAE 1/2; AUC 1/2
     # fold 2: one galaxy, y = 1, p = 0.5: MAE 1/2 only; the galaxy without label counts nowhere
     y, p = np.array([0, 1, 1, 0, 1, NAN]), np.array([0.25, 0.75, 0.5, 0.5, 0.5, 9])
     (record,) = score_folds(y[:, None], p[:, None], np.array([0, 0, 1, 1, 2, 2]), ["odd"])
-    assert record == {
+    assert {name: record[name] for name in record if name.split("_")[0] not in ("rmse", "bias", "slope")} == {
         "target": "odd",
         "r": 1,
         "r_sd": None,  # one fold has none to differ from
@@ -245,6 +258,23 @@ def test_score_folds_by_hand() -> None:
         "auc_sd": pytest.approx(0.5 / np.sqrt(2)),
         "n": 5,
     }
+
+
+def test_averages_over_targets_by_hand() -> None:
+    # MAE, by fold: the first target 0.1 and 0.3; the second 0.3, and none in fold 1, where it has no label
+    Y, P = np.array([[0, 0], [1, 1], [0, NAN], [1, NAN]]), np.array([[0.1, 0.3], [0.9, 0.7], [0.3, 9], [0.7, 9]])
+    average = score_average(measure_folds(Y, P, np.array([0, 0, 1, 1])))
+    assert average["mae"] == pytest.approx((0.2 + 0.3) / 2)
+    assert average["mae_sd"] == pytest.approx(0.1 / np.sqrt(2))
+    assert score_average(measure_folds(Y[:, :1] * 0, P[:, :1], np.array([0, 0, 1, 1])))["r2"] is None
+
+
+def test_leading_answers_by_hand() -> None:
+    # fold 0: right, wrong; fold 1: right, and a galaxy that was not asked; a value has no leading answer
+    Y = np.array([[5, 0.9, 0.1], [5, 0.2, 0.8], [5, 0.4, 0.6], [5, NAN, NAN]])
+    P = np.array([[5, 0.6, 0.4], [5, 0.7, 0.3], [5, 0.1, 0.9], [5, 0.5, 0.5]])
+    (record,) = score_questions(Y, P, np.array([0, 0, 1, 1]), [SIZE, SHAPE])
+    assert record == {"question": "shape", "accuracy": 0.75, "accuracy_sd": pytest.approx(0.5 / np.sqrt(2)), "n": 3}
 
 
 def test_auc_only_where_all_labels_are_0_or_1() -> None:
@@ -365,12 +395,56 @@ def test_no_label_anywhere(make_store: StoreMaker, rng: np.random.Generator) -> 
         fit_head(store)
 
 
-def test_one_target_without_labels_is_named(make_store: StoreMaker, rng: np.random.Generator) -> None:
-    columns = {"size": rng.random(30), "odd_fraction": np.full(30, NAN)}
-    store = make_store({CLS: rng.normal(size=(30, 3))}, columns, [SIZE, ODD])
-    with pytest.raises(HeadError, match="label for odd; leave it out with --targets"):
+def test_targets_that_hardly_any_galaxy_has_are_left_out(make_store: StoreMaker, rng: np.random.Generator) -> None:
+    rare, enough = np.full((2, 40), NAN)
+    rare[:9], enough[:10] = rng.random(9), rng.random(10)
+    columns = {"size": np.append(np.full(5, NAN), rng.random(35)), "odd_fraction": rare, "bar_fraction": enough}
+    store = make_store({CLS: rng.normal(size=(40, 3))}, columns, [SIZE, ODD, Question("bar")], failed=[0])
+    with pytest.warns(UserWarning, match=r"fewer than 10 galaxies have labels: odd \(8\), bar \(9\)$"):
+        fitted = fit_head(store)
+    assert fitted.targets == ["size"]
+    assert fitted.train_ids.tolist() == [f"sky-{row}" for row in range(5, 40)]  # 1 to 4 have a rare label alone
+    assert fitted.head.predict(np.zeros((1, 3))).shape == (1, 1)
+    whole = make_store({CLS: rng.normal(size=(40, 3))}, columns, [SIZE, ODD, Question("bar")], survey="whole")
+    with pytest.warns(UserWarning, match=r"odd \(9\)$"):
+        assert fit_head(whole).targets == ["size", "bar"]
+
+
+def test_answers_of_one_question_are_left_out_one_by_one(make_store: StoreMaker, rng: np.random.Generator) -> None:
+    columns = {"shape_round_fraction": rng.random(30), "shape_flat_fraction": np.full(30, NAN)}
+    store = make_store({CLS: rng.normal(size=(30, 3))}, columns, [SHAPE])
+    with pytest.warns(UserWarning, match=r"shape_flat \(0\)"):
+        assert fit_head(store).questions == (Question("shape", ("round",)),)
+
+
+def test_copies_of_one_galaxy_are_one_label(make_store: StoreMaker, rng: np.random.Generator) -> None:
+    odd = np.where(np.arange(40) < 12, 0.5, NAN)
+    place = {"ra": np.repeat(np.arange(20.0), 2)}  # 12 labels of 6 objects
+    columns = {"size": rng.random(40), "odd_fraction": odd}
+    store = make_store({CLS: rng.normal(size=(40, 3))}, columns, [SIZE, ODD], **place)
+    with pytest.warns(UserWarning, match=r"odd \(6\)"):
+        data = gather_training_set([store])
+    assert (data.targets, data.n_objects) == (["size"], 20)
+
+
+def test_rows_of_two_stores_stay_with_their_store(make_store: StoreMaker, rng: np.random.Generator) -> None:
+    X = rng.normal(size=(60, 3)).astype(np.float32)
+    rare = np.where(np.arange(30) < 3, 1.0, NAN)
+    size = np.where(np.arange(30) < 2, NAN, np.arange(30.0))
+    a = make_store({CLS: X[:30]}, {"size": size, "odd_fraction": rare}, [SIZE, ODD], survey="a")
+    b = make_store({CLS: X[30:]}, {"size": size + 100}, [SIZE], survey="b", dec=np.full(30, 20.0))
+    with pytest.warns(UserWarning, match=r"odd \(3\)"):
+        data = gather_training_set([a, b])
+    there = np.r_[2:30, 32:60]
+    assert np.array_equal(data.read(CLS), X[there])
+    assert data.Y[:, 0].tolist() == np.concatenate([size[2:], size[2:] + 100]).tolist()
+    assert data.ids.tolist() == [*a.ids[2:], *b.ids[2:]]
+
+
+def test_no_target_is_left(make_store: StoreMaker, rng: np.random.Generator) -> None:
+    store = make_store({CLS: rng.normal(size=(8, 3))}, {"size": rng.random(8)}, [SIZE])
+    with pytest.raises(HeadError, match=r"no target has labels of at least 10 galaxies: size \(8\)"):
         fit_head(store)
-    assert fit_head(store, targets=["size"]).targets == ["size"]
 
 
 def test_infinite_labels_are_named(make_store: StoreMaker, rng: np.random.Generator) -> None:
@@ -382,8 +456,11 @@ def test_infinite_labels_are_named(make_store: StoreMaker, rng: np.random.Genera
 def test_too_few_galaxies(make_store: StoreMaker, rng: np.random.Generator) -> None:
     one_place = {"ra": np.zeros(30), "dec": np.zeros(30)}
     store = make_store({CLS: rng.normal(size=(30, 3))}, {"size": rng.random(30)}, [SIZE], **one_place)
-    with pytest.raises(HeadError, match="1 different galaxies cannot be cut into 5 folds"):
+    with pytest.raises(HeadError, match=r"no target has labels of at least 10 galaxies: size \(1\)"):
         fit_head(store)
+    store = make_store({CLS: rng.normal(size=(12, 3))}, {"size": rng.random(12)}, [SIZE])
+    with pytest.raises(HeadError, match="12 different galaxies cannot be cut into 20 folds"):
+        fit_head(store, n_folds=20)
     with pytest.raises(HeadError, match="Use at least 2"):
         fit_head(store, n_folds=1)
 
@@ -522,8 +599,12 @@ def test_an_own_head_gets_the_questions(make_store: StoreMaker, rng: np.random.G
     assert size.max() > 1
 
 
-@pytest.mark.parametrize("name", ["mean", "knn", "ridge"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ("mlp", "votes") else []) for name in HEADS]
+)
 def test_every_head_by_name(name: str, make_store: StoreMaker, rng: np.random.Generator, tmp_path: Path) -> None:
+    if name == "xgboost":
+        pytest.importorskip("xgboost")
     X = rng.normal(size=(60, 3))
     store = make_store({CLS: X}, {"odd_fraction": rng.integers(0, 2, 60).astype(float)}, [ODD], storage="float16")
     fitted = fit_head(store, name, random_state=7)
@@ -547,7 +628,12 @@ def test_the_seed_moves_the_folds(make_store: StoreMaker, rng: np.random.Generat
 def test_details_say_what_was_done(make_store: StoreMaker, rng: np.random.Generator) -> None:
     store = make_store({CLS: rng.normal(size=(40, 3))}, {"size": rng.random(40)}, [SIZE], survey="sdss")
     details = fit_head(store, "mean", n_folds=4, random_state=2, min_votes=3).details
+    pooled = details.pop("pooled")
+    assert pooled["n"] == 40
+    assert pooled["mae"] == pytest.approx(details["average"]["mae"], rel=0.2)
+    assert details.pop("average")["r"] is None
     assert details == {
+        "questions": [],
         "stores": [str(store.path)],
         "surveys": ["sdss"],
         "backbone": "none",

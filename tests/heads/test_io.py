@@ -18,7 +18,7 @@ from embeddings.questions import Question
 from heads import io
 from heads.base import Head
 from heads.baselines import MeanHead
-from heads.io import FittedHead, digest_space, load_head, make_head
+from heads.io import HEADS, FittedHead, digest_space, load_head, make_head
 from heads.knn import KNNHead
 from heads.linear import RidgeHead
 from tests.heads.conftest import MODEL, StoreMaker
@@ -145,7 +145,7 @@ def test_nothing_is_pickled(saved: Path) -> None:
         *("head/coef_", "head/intercept_", "head/alpha_"),
     }
     record = json.loads((saved / "head.json").read_text())
-    assert (record["format"], record["version"]) == ("galaxy-sommelier/head", "1.0")
+    assert (record["format"], record["version"], record["files"]) == ("galaxy-sommelier/head", "1.1", {})
 
 
 def test_a_pickle_in_the_arrays_is_refused(saved: Path) -> None:
@@ -338,9 +338,9 @@ def test_arrays_that_are_no_zip(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": "2.0"}, "version 2.0; expected galaxy-sommelier/head 1.0"),
+        ({"version": "2.0"}, "version 2.0; expected galaxy-sommelier/head 1.1"),
         ({"version": None}, "version None"),
-        ({"format": "galaxy-sommelier/embedding-store"}, "is galaxy-sommelier/embedding-store version 1.0"),
+        ({"format": "galaxy-sommelier/embedding-store"}, "is galaxy-sommelier/embedding-store version 1.1"),
         ({"head": "rigde"}, "'rigde' is not known. Did you mean 'ridge'"),
         ({"parameters": {"depth": 3}}, "depth"),
         ({"questions": [{"name": "a", "answers": [], "parent": None, "kind": "guess"}]}, "guess"),
@@ -350,6 +350,13 @@ def test_another_version_or_kind(changes: dict[str, Any], message: str, saved: P
     rewrite(saved, **changes)
     with pytest.raises(HeadError, match=message):
         load_head(saved)
+
+
+def test_the_first_version_named_no_files(saved: Path, X: np.ndarray) -> None:
+    record = json.loads((saved / "head.json").read_text())
+    del record["files"]
+    (saved / "head.json").write_text(json.dumps(record | {"version": "1.0"}))
+    assert load_head(saved).head.predict(X).shape == (60, 3)
 
 
 def test_a_later_minor_version_is_read(saved: Path) -> None:
@@ -372,8 +379,63 @@ def test_unknown_heads_are_named() -> None:
     assert make_head("knn", QUESTIONS, k_choices=(2,)).get_params(deep=False) == {
         "questions": QUESTIONS,
         "random_state": 0,
+        "weight_by_votes": False,
         "k_choices": (2,),
     }
+
+
+# files of a head's own
+
+
+class Diary(RidgeHead):
+    """A ridge that keeps a diary."""
+
+    def to_files(self) -> dict[str, bytes]:
+        return {"diary.txt": b"dear diary"}
+
+    def from_files(self, files: dict[str, bytes]) -> Diary:
+        self.diary_ = files["diary.txt"]
+        return self
+
+    def predict_columns(self, X: np.ndarray) -> dict[str, np.ndarray]:
+        return {"size_std": X[:, 0]}
+
+
+@pytest.fixture
+def diary(X: np.ndarray, Y: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FittedHead:
+    monkeypatch.setitem(HEADS, "ridge", f"{__name__}:Diary")
+    return fit(X, Y, Diary(QUESTIONS))
+
+
+def test_own_files_come_back(diary: FittedHead, tmp_path: Path) -> None:
+    folder = diary.save(tmp_path / "head")
+    assert contents(folder)["diary.txt"] == b"dear diary"
+    assert load_head(folder).head.diary_ == b"dear diary"
+    diary.save(folder)  # is no other's file
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(HeadError, match="more than a head, and it would be lost: notes"):
+        diary.save(folder)
+
+
+@pytest.mark.parametrize("change", ["flip", "remove"])
+def test_own_files_that_were_damaged(change: str, diary: FittedHead, tmp_path: Path) -> None:
+    folder = diary.save(tmp_path / "head")
+    if change == "flip":
+        (folder / "diary.txt").write_bytes(b"Dear diary")
+    else:
+        (folder / "diary.txt").unlink()
+    with pytest.raises(HeadError, match=r"damaged: .*diary.txt"):
+        load_head(folder)
+
+
+def test_what_a_head_says_beside_its_targets(diary: FittedHead, make_store: StoreMaker, X: np.ndarray) -> None:
+    predictions = diary.predict(make_store({CLS: X}, failed=[3]))
+    there = np.delete(X, 3, axis=0)
+    assert np.array_equal(predictions.columns["size_std"], there[:, 0])
+    table, names = predictions.tabulate()
+    assert names == ["shape_round", "shape_flat", "size", "size_std"]
+    assert np.array_equal(table[:, :3], predictions.P)
+    assert np.array_equal(table[:, 3], there[:, 0])
 
 
 # on stores

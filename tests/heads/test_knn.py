@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
 
 from embeddings import search
 from embeddings.questions import Question
+from heads import knn
 from heads.base import INNER_FOLDS
 from heads.knn import K_CHOICES, MIN_DISTANCE, KNNHead
 from heads.splits import cut_folds
@@ -73,6 +74,8 @@ def test_equals_brute_force_whatever_the_shape(n: int, d: int, k: int, unasked: 
     y = np.where(rng.random(n) < unasked, NAN, rng.uniform(size=n))
     y[rng.integers(n)] = 0.5
     k = min(k, n)
+    # float32 cosines are good to 1e-7, so distances much below 0.05 are not good to 1e-4
+    assume((directions(new, X) @ directions(X).T).max() < 1 - 0.05**2 / 2)
     P = KNNHead(k_choices=(k,)).fit(X, y).predict(new)
     expected = brute_force(directions(X), y, directions(new, X), k, np.nanmean(y))
     assert P.ravel() == pytest.approx(expected, abs=1e-4)
@@ -187,3 +190,56 @@ def test_a_rare_target_may_be_missing_from_a_fold(rng: np.random.Generator) -> N
 def test_galaxies_are_found_again(rng: np.random.Generator) -> None:
     X, Y = rng.normal(size=(50, 5)), rng.uniform(size=(50, 2))
     assert KNNHead(k_choices=(1,)).fit(X, Y).predict(X) == pytest.approx(Y, abs=1e-6)
+
+
+# many galaxies, and votes
+
+
+def test_so_many_galaxies_choose_k_and_no_more(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    X = rng.normal(size=(600, 4))
+    Y = np.stack([X[:, 0] + rng.normal(size=600), X[:, 1]], axis=1)
+    Y[:500, 1] = NAN  # 100 have the second
+    groups = rng.integers(0, 300, 600)
+    everyone = KNNHead().fit(X, Y, groups=groups)
+    asked: list[np.ndarray] = []
+
+    def spy(rows: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(queries)
+        return search.find_neighbours(rows, queries, k)
+
+    monkeypatch.setattr(knn, "MAX_JUDGED", 200)
+    monkeypatch.setattr(knn, "find_neighbours", spy)
+    few = KNNHead().fit(X, Y, groups=groups)
+    queries = np.concatenate(asked)
+    assert len(queries) == 300  # 200 of the first target, all 100 of the second
+    assert len(np.unique(queries[:200], axis=0)) == 200
+    assert few.inner_score_ == pytest.approx(everyone.inner_score_, abs=0.1)
+    assert few.k_[1] == everyone.k_[1]  # all that have it chose
+
+
+def test_votes_weigh_by_hand() -> None:
+    # as in test_weights_by_hand, with 10, 20, 30 and 40 volunteers
+    X = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], float)
+    Y = np.array([[0.0, 1], [1, 0], [1, 0], [0.4, 0.6]])
+    votes = Y * np.array([[10], [20], [30], [40]])
+    weights = np.array([10 * 1000, 20 / math.sqrt(2), 30 / math.sqrt(2), 40 / 2])
+    head = KNNHead((Question("odd", ("yes", "no")),), weight_by_votes=True, k_choices=(4,)).fit(X, Y, votes)
+    assert head.predict(X[:1])[0] == pytest.approx(weights @ Y / weights.sum(), abs=1e-6)
+
+
+def test_votes_choose_k(rng: np.random.Generator) -> None:
+    # half of the galaxies follow X to the dot and have a thousand volunteers, half are noise with one
+    X = rng.normal(size=(300, 2))
+    share = np.where(np.arange(300) % 2, X[:, 0] > 0, rng.random(300))
+    Y = np.stack([share, 1 - share], axis=1)
+    votes = Y * np.where(np.arange(300) % 2, 1000, 1)[:, None]
+    question = (Question("odd", ("yes", "no")),)
+    assert KNNHead(question, weight_by_votes=True).fit(X, Y, votes).inner_score_ > 0.8
+    assert KNNHead(question).fit(X, Y, votes).inner_score_ < 0.7
+
+
+def test_neighbours_without_votes_say_nothing(rng: np.random.Generator) -> None:
+    X, Y = rng.normal(size=(40, 3)), np.tile([0.25, 0.75], (40, 1))
+    votes = Y * np.where(np.arange(40) < 3, 8, 0)[:, None]
+    P = KNNHead((Question("odd", ("yes", "no")),), weight_by_votes=True, k_choices=(2,)).fit(X, Y, votes).predict(X)
+    assert pytest.approx(np.tile([0.25, 0.75], (40, 1))) == P

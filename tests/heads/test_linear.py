@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
@@ -16,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from embeddings.errors import HeadError
 from embeddings.questions import Question
 from heads.base import INNER_FOLDS
-from heads.linear import ALPHAS, RidgeHead
+from heads.linear import ALPHAS, RidgeHead, fit_sizes
 from heads.splits import cut_folds
 
 NAN = float("nan")
@@ -240,3 +241,101 @@ def test_constant_labels_are_predicted_as_they_are(rng: np.random.Generator) -> 
     head = RidgeHead().fit(X, np.full(40, 0.3))
     assert head.predict(X) == pytest.approx(0.3)
     assert head.inner_score_ == -np.inf
+
+
+# weights
+
+
+def draw_votes(rng: np.random.Generator, n: int, answers: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Fractions and counts of totals between 1 and 60."""
+    total = rng.integers(1, 61, n)
+    votes = np.array([rng.multinomial(t, rng.dirichlet(np.ones(answers))) for t in total]).astype(float)
+    return votes / total[:, None], votes
+
+
+@both_precisions
+@pytest.mark.parametrize(("n", "d"), [(300, 20), (25, 60)])
+def test_weighted_ridge_is_scikit_learns(n: int, d: int, dtype: type, rng: np.random.Generator) -> None:
+    X = draw(rng, n, d, dtype=dtype).X
+    Y, votes = draw_votes(rng, n)
+    groups = rng.integers(0, n // 2, n)
+    question = Question("shape", ("round", "flat"))
+    head = RidgeHead((question,), weight_by_votes=True, alphas=FEW)
+    head.fit(X, Y.astype(dtype), votes, groups)
+
+    scaled, weight = StandardScaler().fit_transform(X.astype(float)), votes.sum(axis=1) / votes.sum(axis=1).mean()
+    folds = inner_folds(groups)
+    residuals = np.zeros((len(FEW), 2))
+    for row, alpha in enumerate(FEW):
+        for fold in range(5):
+            inside, held_out = folds != fold, folds == fold
+            model = Ridge(alpha=alpha, solver="svd").fit(scaled[inside], Y[inside], weight[inside])
+            residuals[row] += weight[held_out] @ (Y[held_out] - model.predict(scaled[held_out])) ** 2
+    assert head.alpha_ == pytest.approx(np.array(FEW)[residuals.argmin(axis=0)])
+    for target, alpha in enumerate(head.alpha_):
+        model = Ridge(alpha=alpha, solver="svd").fit(scaled, Y[:, target], weight)
+        assert head.coef_[:, target] == pytest.approx(model.coef_, abs=TOLERANCE[dtype])
+        assert head.intercept_[target] == pytest.approx(model.intercept_, abs=TOLERANCE[dtype])
+    scores = 1 - residuals.min(axis=0) / (weight @ (Y - np.average(Y, axis=0, weights=weight)) ** 2)
+    assert head.inner_score_ == pytest.approx(scores.mean(), abs=TOLERANCE[dtype])
+
+
+def test_equal_totals_weigh_nothing(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(80, 6))
+    votes = rng.multinomial(40, [0.5, 0.3, 0.2], 80).astype(float)
+    question = (Question("arms", ("one", "two", "more")),)
+    weighted, plain = (RidgeHead(question, weight_by_votes=flag).fit(X, votes / 40, votes) for flag in (True, False))
+    assert weighted.coef_ == pytest.approx(plain.coef_, abs=1e-12)
+    assert weighted.inner_score_ == pytest.approx(plain.inner_score_, abs=1e-12)
+
+
+# sizes of the training set
+
+
+@both_precisions
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sizes_are_separate_fits(weighted: bool, dtype: type, rng: np.random.Generator) -> None:
+    X, new = draw(rng, 400, 30, dtype=dtype)[::2]
+    X[:, 4] = np.where(np.arange(400) < 100, 2.5, X[:, 4])  # does not vary in the smaller sets
+    Y, votes = draw_votes(rng, 400)
+    Y[::3] = NAN
+    Y = np.column_stack([Y, X @ rng.normal(size=30) + rng.normal(size=400)]).astype(dtype)
+    votes = np.column_stack([votes, np.full(400, NAN)])
+    groups = rng.integers(0, 250, 400)
+    questions = (Question("shape", ("round", "flat")), Question("size", kind="value"))
+    head = RidgeHead(questions, weight_by_votes=weighted, alphas=FEW[1:])
+    sizes = [30, 100, 101, 400]
+    for size, fitted in zip(sizes, fit_sizes(head, X, Y, sizes, votes, groups), strict=True):
+        for target, alpha in enumerate(fitted.alpha_):
+            alone = RidgeHead(questions, weight_by_votes=weighted, alphas=(float(alpha),))
+            alone.fit(X[:size], Y[:size], votes[:size], groups[:size])
+            expected = alone.predict(new)[:, target]
+            assert fitted.predict(new)[:, target] == pytest.approx(expected, abs=10 * TOLERANCE[dtype])
+    whole = clone(head).fit(X, Y, votes, groups)
+    assert fitted.alpha_ == pytest.approx(whole.alpha_)
+    assert fitted.inner_score_ == pytest.approx(whole.inner_score_, abs=TOLERANCE[dtype])
+
+
+def test_alpha_of_a_size_is_that_of_a_plain_loop(rng: np.random.Generator) -> None:
+    X, Y, _ = draw(rng, 300, 20, noise=2.0)
+    small, _ = fit_sizes(RidgeHead(alphas=FEW), X, Y, [90, 300])
+    scaled, folds = StandardScaler().fit_transform(X[:90]), inner_folds(np.arange(300))[:90]
+    chosen = [search(scaled, y[:90], folds, FEW) for y in Y.T]
+    assert small.alpha_ == pytest.approx([alpha for alpha, _ in chosen])
+    scores = [1 - residual / (90 * y[:90].var()) for y, (_, residual) in zip(Y.T, chosen, strict=True)]
+    assert small.inner_score_ == pytest.approx(np.mean(scores))
+
+
+@pytest.mark.parametrize("sizes", [[10, 10], [20, 10], [0, 10], [10, 41]])
+def test_sizes_ascend(sizes: list[int], rng: np.random.Generator) -> None:
+    X, Y, _ = draw(rng, 40, 3)
+    with pytest.raises(HeadError, match="sizes ascend from 1 to the number of galaxies, 40"):
+        fit_sizes(RidgeHead(), X, Y, sizes)
+
+
+def test_a_size_too_small_to_choose_from(rng: np.random.Generator) -> None:
+    X, Y, _ = draw(rng, 40, 3)
+    groups = np.arange(40)
+    groups[:5] = 0
+    with pytest.raises(HeadError, match="too few galaxies to choose a penalty from"):
+        fit_sizes(RidgeHead(), X, Y, [5, 40], groups=groups)

@@ -1,0 +1,186 @@
+"""The labelled galaxies of one or more stores, put together to learn from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from glob import escape
+
+import numpy as np
+
+from embeddings.errors import HeadError
+from embeddings.labels import read_labels
+from embeddings.provenance import Space, list_differences, require_same_model
+from embeddings.questions import Question, list_targets, merge_questions, select_questions
+from embeddings.store import EmbeddingStore
+from heads.base import Array
+from heads.splits import group_galaxies
+
+MIN_GALAXIES = 10  # with fewer labels, outer folds have one or two to score and inner folds none to choose by
+
+
+@dataclass(frozen=True)
+class Labels:
+    """
+    Labels from a catalog, to be used instead of a store's.
+
+    Attributes
+    ----------
+    ids : (n_rows,) array of str
+    columns : dict of str to (n_rows,) array
+    questions : tuple of Question
+    """
+
+    ids: Array
+    columns: dict[str, Array]
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The rows of one or more stores that have vectors and at least one label, without the vectors."""
+
+    stores: tuple[EmbeddingStore, ...]
+    kept: tuple[Array, ...]
+    ids: Array
+    Y: Array
+    votes: Array
+    groups: Array
+    questions: tuple[Question, ...]
+
+    @property
+    def targets(self) -> list[str]:
+        """The names of the columns of Y."""
+        return list_targets(self.questions)
+
+    @property
+    def n_objects(self) -> int:
+        """How many sky objects the rows show."""
+        return len(np.unique(self.groups))
+
+    def read(self, space: Space) -> Array:
+        """(n_galaxies, embed_dim) float32."""
+        parts = [store.read_vectors(space, kept) for store, kept in zip(self.stores, self.kept, strict=True)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def gather_training_set(
+    stores: Sequence[EmbeddingStore],
+    labels: Labels | None = None,
+    targets: Sequence[str] = (),
+    min_votes: int = 0,
+) -> TrainingSet:
+    """
+    Put the labelled rows of stores together; targets that hardly any galaxy has are left out, with a warning.
+
+    Raises
+    ------
+    ProvenanceMismatch
+        When different models made the stores.
+    HeadError
+        When there is nothing to predict or nothing to learn from.
+    """
+    first = stores[0]
+    require_one_model(stores)
+    for store in stores[1:]:
+        _warn_of_differences(first, store)
+    asked = labels.questions if labels else merge_questions(*(store.questions for store in stores))
+    questions = select_questions(asked, targets)
+    if not questions:
+        raise HeadError(
+            f"{first.path} has no labels to predict. Give some with: sommelier relabel {first.path} CATALOG, "
+            "or --catalog CATALOG."
+        )
+    rows = [_read_rows(store, labels, questions, min_votes) for store in stores]
+    kept = tuple(ok & ~np.isnan(Y).all(axis=1) for ok, Y, _ in rows)
+    columns = [[s.ids[k], s.ra[k], s.dec[k], s.dataset("image_sha256")[k]] for s, k in zip(stores, kept, strict=True)]
+    ids, ra, dec, images = (np.concatenate(values) for values in zip(*columns, strict=True))
+    Y = np.concatenate([Y[k] for (_, Y, _), k in zip(rows, kept, strict=True)])
+    votes = np.concatenate([votes[k] for (_, _, votes), k in zip(rows, kept, strict=True)])
+    if not len(ids):
+        cut = f" with at least {min_votes} votes (--min-votes)" if min_votes else ""
+        raise HeadError(f"no galaxy of {', '.join(str(s.path) for s in stores)} has both a vector and a label{cut}.")
+    groups = group_galaxies(ids, ra, dec, images)
+    return drop_scarce_targets(TrainingSet(tuple(stores), kept, ids, Y, votes, groups, questions))
+
+
+def drop_scarce_targets(data: TrainingSet, fewest: int = MIN_GALAXIES) -> TrainingSet:
+    """
+    Leave out targets that fewer galaxies have than can be learned from and scored, and say so.
+
+    Raises
+    ------
+    HeadError
+        When none is left.
+    """
+    counts = [len(np.unique(data.groups[asked])) for asked in ~np.isnan(data.Y.T)]
+    enough = np.array(counts) >= fewest
+    if enough.all():
+        return data
+    scarce = ", ".join(f"{t} ({n})" for t, n, fine in zip(data.targets, counts, enough, strict=True) if not fine)
+    if not enough.any():
+        raise HeadError(f"no target has labels of at least {fewest} galaxies: {scarce}. Give more labelled galaxies.")
+    warnings.warn(f"left out, because fewer than {fewest} galaxies have labels: {scarce}", stacklevel=2)
+    questions = select_questions(
+        data.questions, [escape(t) for t, fine in zip(data.targets, enough, strict=True) if fine]
+    )
+    rows = ~np.isnan(data.Y[:, enough]).all(axis=1)
+    ends = np.cumsum([kept.sum() for kept in data.kept])[:-1]
+    kept = []
+    for mask, there in zip(data.kept, np.split(rows, ends), strict=True):
+        mask = mask.copy()
+        mask[mask] = there
+        kept.append(mask)
+    columns = data.Y[rows][:, enough], data.votes[rows][:, enough]
+    return TrainingSet(data.stores, tuple(kept), data.ids[rows], *columns, data.groups[rows], questions)
+
+
+def require_one_model(stores: Sequence[EmbeddingStore]) -> None:
+    """Raise `ProvenanceMismatch` unless one model made all stores."""
+    for store in stores[1:]:
+        what = f"{stores[0].path} (here) and {store.path} (there)"
+        require_same_model(stores[0].provenance.model, store.provenance.model, what)
+
+
+def _warn_of_differences(first: EmbeddingStore, other: EmbeddingStore) -> None:
+    """Say what may differ between stores that are used together, and does."""
+    here, there = (
+        {"precision": store.provenance.precision, "images": store.provenance.images} for store in (first, other)
+    )
+    changes = "; ".join(list_differences(here, there))
+    if changes:
+        warnings.warn(f"{first.path} (here) and {other.path} (there) were made differently: {changes}", stacklevel=3)
+
+
+def _read_rows(
+    store: EmbeddingStore, labels: Labels | None, questions: Sequence[Question], min_votes: int
+) -> tuple[Array, Array, Array]:
+    """The state, targets and votes of all rows of a store; NaN where it has no such question."""
+    if labels is None:
+        Y = np.full((len(store), len(list_targets(questions))), np.nan, np.float32)
+        votes = np.full_like(Y, np.nan)
+        own = {question.name for question in store.questions}
+        position = 0
+        for question in questions:
+            width = len(question.targets)
+            if question.name in own:
+                Y[:, position : position + width], votes[:, position : position + width] = store.labels(
+                    [question], min_votes
+                )
+            position += width
+        return store.ok, Y, votes
+    Y, votes = read_labels(
+        questions,
+        list(labels.columns),
+        labels.columns.__getitem__,
+        len(labels.ids),
+        min_votes,
+        "the catalog",
+        labels.questions,
+    )
+    place = {id_str: row for row, id_str in enumerate(labels.ids.tolist())}
+    rows = np.array([place.get(id_str, -1) for id_str in store.ids.tolist()])
+    unlabelled = np.full((1, Y.shape[1]), np.nan, np.float32)  # row -1
+    Y, votes = (np.concatenate([values, unlabelled])[rows] for values in (Y, votes))
+    return store.ok, Y, votes
