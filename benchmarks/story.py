@@ -54,7 +54,7 @@ def describe_setting(setting: Setting, shift: Shift) -> list[str]:
         f"The questions are those that all surveys ask alike: {asked}. "
         f"{f'Left out, since too few galaxies have a label: {left}. ' if left else ''}"
         f"The tests have {min(sizes)} to {max(sizes)} galaxies: where that is few, the intervals are wide.",
-        f"The tests repeat the tables of a public study, {STUDY}, called the reference study below.",
+        f"The tests are those of a public study, {STUDY}, called the reference study below, and what they lacked.",
         "An interval comes from drawing the test galaxies again and again, and from nothing else. It leaves out the "
         "draw of the training galaxies: these, the mixture and the seed are held fixed. Nothing is corrected for the "
         "number of comparisons. Another --seed draws everything anew. MAE and pooled r stand without their intervals, "
