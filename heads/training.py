@@ -17,7 +17,7 @@ from embeddings.store import EmbeddingStore
 from heads.base import Array
 from heads.splits import group_galaxies
 
-MIN_GALAXIES = 10  # with fewer labels, outer folds have one or two to score and inner folds none to choose by
+MIN_GALAXIES = 8  # with fewer labels, outer folds have one to score and inner folds hardly any to choose by
 
 
 @dataclass(frozen=True)

@@ -397,16 +397,16 @@ def test_no_label_anywhere(make_store: StoreMaker, rng: np.random.Generator) -> 
 
 def test_targets_that_hardly_any_galaxy_has_are_left_out(make_store: StoreMaker, rng: np.random.Generator) -> None:
     rare, enough = np.full((2, 40), NAN)
-    rare[:9], enough[:10] = rng.random(9), rng.random(10)
+    rare[:7], enough[:8] = rng.random(7), rng.random(8)
     columns = {"size": np.append(np.full(5, NAN), rng.random(35)), "odd_fraction": rare, "bar_fraction": enough}
     store = make_store({CLS: rng.normal(size=(40, 3))}, columns, [SIZE, ODD, Question("bar")], failed=[0])
-    with pytest.warns(UserWarning, match=r"fewer than 10 galaxies have labels: odd \(8\), bar \(9\)$"):
+    with pytest.warns(UserWarning, match=r"fewer than 8 galaxies have labels: odd \(6\), bar \(7\)$"):
         fitted = fit_head(store)
     assert fitted.targets == ["size"]
     assert fitted.train_ids.tolist() == [f"sky-{row}" for row in range(5, 40)]  # 1 to 4 have a rare label alone
     assert fitted.head.predict(np.zeros((1, 3))).shape == (1, 1)
     whole = make_store({CLS: rng.normal(size=(40, 3))}, columns, [SIZE, ODD, Question("bar")], survey="whole")
-    with pytest.warns(UserWarning, match=r"odd \(9\)$"):
+    with pytest.warns(UserWarning, match=r"odd \(7\)$"):
         assert fit_head(whole).targets == ["size", "bar"]
 
 
@@ -442,8 +442,8 @@ def test_rows_of_two_stores_stay_with_their_store(make_store: StoreMaker, rng: n
 
 
 def test_no_target_is_left(make_store: StoreMaker, rng: np.random.Generator) -> None:
-    store = make_store({CLS: rng.normal(size=(8, 3))}, {"size": rng.random(8)}, [SIZE])
-    with pytest.raises(HeadError, match=r"no target has labels of at least 10 galaxies: size \(8\)"):
+    store = make_store({CLS: rng.normal(size=(7, 3))}, {"size": rng.random(7)}, [SIZE])
+    with pytest.raises(HeadError, match=r"no target has labels of at least 8 galaxies: size \(7\)"):
         fit_head(store)
 
 
@@ -456,7 +456,7 @@ def test_infinite_labels_are_named(make_store: StoreMaker, rng: np.random.Genera
 def test_too_few_galaxies(make_store: StoreMaker, rng: np.random.Generator) -> None:
     one_place = {"ra": np.zeros(30), "dec": np.zeros(30)}
     store = make_store({CLS: rng.normal(size=(30, 3))}, {"size": rng.random(30)}, [SIZE], **one_place)
-    with pytest.raises(HeadError, match=r"no target has labels of at least 10 galaxies: size \(1\)"):
+    with pytest.raises(HeadError, match=r"no target has labels of at least 8 galaxies: size \(1\)"):
         fit_head(store)
     store = make_store({CLS: rng.normal(size=(12, 3))}, {"size": rng.random(12)}, [SIZE])
     with pytest.raises(HeadError, match="12 different galaxies cannot be cut into 20 folds"):

@@ -297,9 +297,12 @@ def test_the_command(whole: Path, truth: pd.DataFrame, tmp_path: Path) -> None:
     rows = [line.replace("│", " ").split() for line in output.splitlines()]
     (row,) = [row for row in rows if row[:1] == ["sdss"]]
     assert [int(word) for word in row[1:]] == [truth["in_sdss"].sum(), both, truth["in_ukidss"].sum()]
-    command = output.splitlines()[-1].removeprefix("Next: sommelier ")
-    assert command == f"catalog sdss {tmp_path / 'sky'}/sdss -o sdss.parquet"
-    run(*command.replace("sdss.parquet", str(tmp_path / "sdss.parquet")).split())
+    commands = [line.removeprefix("  sommelier ") for line in output.splitlines() if line.startswith("  sommelier ")]
+    assert commands[0] == f"catalog sdss {tmp_path / 'sky'}/sdss -o sdss.parquet"
+    assert [command.split()[1] for command in commands] == ["sdss", "decals", "ukidss"]
+    for command in commands:  # they run as they are printed, in the folder that they are run in
+        words_of_it = [str(tmp_path / word) if word.endswith("s.parquet") else word for word in command.split()]
+        run(*words_of_it)
     before = list_times(tmp_path / "sky")
     run(*words, tmp_path / "sky")
     assert list_times(tmp_path / "sky") == before
