@@ -58,7 +58,7 @@ def draw_plainly(galaxy: Any, instrument: Instrument, side: float) -> Observatio
 
 def draw_images(draw: Callable[[Any, Instrument, float], Observation]) -> int:
     """The same galaxies of every survey, to the bytes of their files."""
-    truth, drawn = draw_population(4 * GALAXIES, 7), 0
+    truth, drawn = draw_population(8 * GALAXIES, 7), 0
     for survey, instrument in INSTRUMENTS.items():
         seen = truth[truth[f"in_{survey}"]][:GALAXIES]
         for galaxy, side in zip(seen.itertuples(), measure_frames(survey, seen), strict=True):
