@@ -123,7 +123,7 @@ print(int(peak.split()[1]) / 2**20)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
-@pytest.mark.parametrize("name", ["ridge", "logistic"])
+@pytest.mark.parametrize("name", ["ridge", "logistic", "knn", "xgboost"])
 def test_memory_of_a_large_survey(name: str) -> None:
     output = subprocess.run([sys.executable, "-c", FIT, name], check=True, capture_output=True, text=True)
     print(f"  {name} on 240,000 x 768: peak {float(output.stdout):.2f} GiB")
