@@ -103,19 +103,26 @@ def list_shipped() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
-def read_shipped(name: str) -> str:
+def read_config(source: Path | str) -> str:
     """
-    The text of a configuration that comes with the program, comments and all.
+    The text of a configuration, comments and all; see `load_config`.
 
     Raises
     ------
     ConfigError
-        When there is none of that name.
+        When it cannot be read.
     """
-    shipped = list_shipped()
-    if name not in shipped:
-        raise ConfigError(f"no configuration {name!r} comes with the program. {did_you_mean(name, shipped)}")
-    return (resources.files("finetune") / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
+    path = Path(source)
+    name = path.name.removesuffix(".yaml")
+    try:
+        if not path.exists() and path.parent == Path() and name in list_shipped():
+            return (resources.files("finetune") / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = did_you_mean(name, list_shipped())
+        raise ConfigError(f"{source} is no file, and no configuration of the program's own. {near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{source} cannot be read as text: {error}") from error
 
 
 def load_config(source: Path | str, overrides: Sequence[str] = ()) -> Config:
@@ -134,7 +141,7 @@ def load_config(source: Path | str, overrides: Sequence[str] = ()) -> Config:
     ConfigError
         When the file cannot be read; for an unknown key, with the nearest; for a wrong value, with what is allowed.
     """
-    values = _parse(_read(source), str(source))
+    values = _parse(read_config(source), str(source))
     if not isinstance(values, dict):
         raise ConfigError(f"{source} holds {type(values).__name__}; a configuration has keys such as run, data, model.")
     names = [_override(values, override) for override in overrides]
@@ -145,19 +152,6 @@ def load_config(source: Path | str, overrides: Sequence[str] = ()) -> Config:
     except ValidationError as error:
         lines = [f"{f'--set {key}' if key in names else source}: {text}" for key, text in explain_errors(error, Config)]
         raise ConfigError("\n".join(lines)) from None
-
-
-def _read(source: Path | str) -> str:
-    path = Path(source)
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if path.parent == Path() and path.name.removesuffix(".yaml") in list_shipped():
-            return read_shipped(path.name.removesuffix(".yaml"))
-        near = did_you_mean(path.name.removesuffix(".yaml"), list_shipped())
-        raise ConfigError(f"{source} is no file, and no configuration of the program's own. {near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source} cannot be read as text: {error}") from error
 
 
 def _parse(text: str, where: str) -> Any:

@@ -113,9 +113,10 @@ def _describe(field: FieldInfo) -> str:
         for item in field.metadata
         if isinstance(item, bound)
     ]
-    return (" or ".join(words) + (", " + " and ".join(limits) if limits else "")) + (
-        "; or null" if NoneType in kinds else ""
-    )
+    if any(isinstance(item, annotated_types.MinLen) for item in field.metadata):
+        limits = ["not empty"]
+    said = " or ".join(words) + (", " + " and ".join(limits) if limits else "")
+    return f"{said}; or null" if NoneType in kinds else said
 
 
 def _name(kind: Any) -> str:

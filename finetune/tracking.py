@@ -239,8 +239,3 @@ def _choose_id(file: Path, step: int) -> str:
         with replace_file(file) as temporary:
             temporary.write_text(uuid4().hex)
     return file.read_text()
-
-
-def choose_trackers(config: Config, others: Sequence[Tracker] = ()) -> Trackers:
-    """The log of the run folder, what the configuration names, and `others`."""
-    return Trackers([JsonlTracker(), *([WandbTracker()] if config.tracking.wandb else []), *others])

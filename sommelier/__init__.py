@@ -11,6 +11,7 @@ from sommelier.catalogs import catalog
 from sommelier.demo import demo
 from sommelier.doctor import doctor
 from sommelier.download import download
+from sommelier.finetune import finetune
 from sommelier.group import Group
 from sommelier.heads import head
 from sommelier.simulate import simulate
@@ -34,5 +35,5 @@ def main() -> None:
     """
 
 
-for command in (demo, simulate, download, catalog, extract, info, verify, export, relabel, head, doctor):
+for command in (demo, simulate, download, catalog, extract, info, verify, export, relabel, head, finetune, doctor):
     main.add_command(command)
