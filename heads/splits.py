@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,11 @@ def _link_near(ra: Array, dec: Array, radius: float) -> Array:
         return np.empty((2, 0), np.int64)
     chord = 2 * np.sin(np.radians(radius / 3600) / 2)
     return np.asarray(known[cKDTree(points).query_pairs(chord, output_type="ndarray").T])
+
+
+def hash_share(text: str) -> float:
+    """A number in [0, 1) that looks drawn, the same everywhere."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def cut_folds(groups: Array, n_folds: int, random_state: int) -> Array:
