@@ -1,1 +1,1 @@
-"""Images to vote fractions, end to end; a run leaves a backbone that extraction takes like any other."""
+"""Images to vote fractions, end to end: backbone and head trained together, into a run folder."""
