@@ -114,7 +114,7 @@ def read_galaxies(
     columns = {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS[1:]}
     table = GalaxyTable(rows=np.arange(len(columns["ids"])), questions=questions, **columns)
     _require_unique(table)
-    table = table.take(~np.isnan(table.Y).all(axis=1))
+    table = table.take(np.flatnonzero(~np.isnan(table.Y).all(axis=1)))
     _require_labels(table, min_votes, catalogs)
     return replace(table, rows=np.arange(len(table)))
 
@@ -177,7 +177,7 @@ def _require_labels(table: GalaxyTable, min_votes: int, catalogs: Sequence[Path]
     cut = f" of at least {min_votes} votes (data.min_votes)" if min_votes else ""
     if not len(table):
         raise TrainingError(f"no galaxy of {names} has a label{cut}.")
-    empty = [t for t, there in zip(table.targets, (~np.isnan(table.Y)).any(axis=0), strict=True) if not there]
+    empty = [t for t, y in zip(table.targets, table.Y.T, strict=True) if np.isnan(y).all()]
     if empty:
         raise TrainingError(
             f"no galaxy of {names} has a label{cut} for {', '.join(empty)}. Choose others with data.targets."
