@@ -15,7 +15,7 @@ env: $(VENV)/.installed ## the environment, in .venv
 $(VENV)/.installed: setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --config-settings editable_mode=compat --editable '.[cpu,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --config-settings editable_mode=compat --editable '.[cpu,dev,lora,wandb]'
 	touch $@
 
 lint: env ## style and types

@@ -15,8 +15,17 @@ setup(
     license="BSD-3-Clause",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=["sommelier", "benchmarks", "embeddings", "extract", "extract.download", "extract.simulation", "heads"],
-    package_data={"embeddings": ["FORMAT.md"]},
+    packages=[
+        "sommelier",
+        "benchmarks",
+        "embeddings",
+        "extract",
+        "extract.download",
+        "extract.simulation",
+        "finetune",
+        "heads",
+    ],
+    package_data={"embeddings": ["FORMAT.md"], "finetune": ["configs/*.yaml"]},
     entry_points={"console_scripts": ["sommelier=sommelier:main"]},
     install_requires=[
         "astropy>=6",
@@ -29,6 +38,7 @@ setup(
         "pillow>=11",
         "pooch>=1.8",
         "pyarrow>=16",
+        "pydantic>=2.9",
         "pyyaml>=6",
         "requests>=2.31",
         "rich>=13",
@@ -46,6 +56,8 @@ setup(
         # plain xgboost brings NVIDIA's libraries on Linux; xgboost-cpu has no build for macOS
         "cpu": ["faiss-cpu>=1.9", "xgboost-cpu>=3; sys_platform != 'darwin'", "xgboost>=3; sys_platform == 'darwin'"],
         "gpu": ["faiss-gpu-cu12>=1.9", "xgboost>=3"],
+        "lora": ["peft>=0.20"],
+        "wandb": ["wandb>=0.19"],
         "dev": [
             "hypothesis>=6",
             "mypy>=1.13",
