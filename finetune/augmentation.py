@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from finetune.sections import Augmentation
+
 BANK = 1 << 22  # normal deviates that all images take their noise from, each from a place of its own
 GREY = (0.2989, 0.587, 0.114)  # ITU-R BT.601 luma, as torchvision's contrast has it
-
-
-class Settings(Protocol):
-    """How far views may go: see `finetune.config`."""
-
-    rotation: float
-    flip: bool
-    scale: float
-    brightness: float
-    contrast: float
-    noise: float
-    padding: str
-    interpolation: str
 
 
 class Augmenter:
@@ -35,14 +23,14 @@ class Augmenter:
 
     Parameters
     ----------
-    settings : Settings
+    settings : Augmentation
     size : int
         Side of the squares.
     seed : int
     device : torch device
     """
 
-    def __init__(self, settings: Settings, size: int, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, settings: Augmentation, size: int, seed: int, device: torch.device | str = "cpu") -> None:
         self.settings, self.size, self.device = settings, size, torch.device(device)
         self._moves = settings.rotation > 0 or settings.scale > 0
         generator = torch.Generator().manual_seed(seed)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from embeddings.runs import BACKBONE, HEAD
 from heads.finetuned import FineTunedHead
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from transformers.utils import logging
 
 from embeddings.export import write_predictions
 from embeddings.files import replace_file, sync_path
 from embeddings.provenance import Space, digest_space
+from embeddings.runs import BACKBONE, HEAD
 from extract.preprocessing import Recipe
 from extract.weights import find_backbone
 from finetune.config import Config
@@ -71,6 +72,7 @@ def write_backbone(backbone: Any, folder: Path) -> None:
     """Write a transformers model as ``backbone/`` of a run's folder, in place at once."""
     target = folder / BACKBONE
     fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    logging.disable_progress_bar()
     shutil.rmtree(fresh, ignore_errors=True)
     backbone.float().save_pretrained(fresh)
     for file in fresh.iterdir():

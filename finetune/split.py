@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embeddings.files import replace_file
+from embeddings.runs import PARTS
 from finetune.data import GalaxyTable, TrainingError
 from heads.splits import hash_share
 
 Array = np.ndarray[Any, Any]
 FORMAT = "galaxy-sommelier/split"
-PARTS = ("train", "val", "test")
 
 
 def cut_parts(
@@ -47,8 +47,8 @@ def cut_parts(
     """
     n = len(table)
     if method == "sequential":
-        ends = int(n * (1 - val - test) + 1e-9), int(n * (1 - test) + 1e-9)
-        parts = np.repeat(np.array(PARTS, object), [ends[0], ends[1] - ends[0], n - ends[1]])
+        n_train, n_val = int(n * (1 - val - test) + 1e-9), int(n * val + 1e-9)  # down both, as the study
+        parts = np.repeat(np.array(PARTS, object), [n_train, n_val, n - n_train - n_val])
     else:
         parts = np.array([_name_part(name, val, test, seed) for name in _name_groups(table.ids, groups)], object)
     for part, share in (("train", 1.0), ("val", val), ("test", test)):
@@ -68,25 +68,6 @@ def _name_groups(ids: Array, groups: Array) -> list[str]:
 def _name_part(name: str, val: float, test: float, seed: int) -> str:
     share = hash_share(f"{seed}/{name}")
     return "test" if share < test else "val" if share < test + val else "train"
-
-
-def follow_parts(table: GalaxyTable, file: Path) -> Array:
-    """
-    The part that a file of another run gives every galaxy, by survey and id; empty where it does not know one.
-
-    Raises
-    ------
-    TrainingError
-        When it is no such file, or knows none.
-    """
-    known = read_split(file)
-    names = zip(known["survey"], known["id_str"], strict=True)
-    place = dict(zip(names, known["part"], strict=True))
-    parts = np.array([place.get(key, "") for key in zip(table.surveys, table.ids, strict=True)], object)
-    missing = [part for part in PARTS if not (parts == part).any()]
-    if missing:
-        raise TrainingError(f"{file} gives none of these galaxies to {' or '.join(missing)}: is it of these catalogs?")
-    return parts
 
 
 def write_split(file: Path, table: GalaxyTable, digests: Array, groups: Array, parts: Array) -> None:
@@ -110,20 +91,3 @@ def write_split(file: Path, table: GalaxyTable, digests: Array, groups: Array, p
     }
     with replace_file(file) as temporary:
         pq.write_table(pa.table(columns).replace_schema_metadata({"format": FORMAT}), temporary)
-
-
-def read_split(file: Path) -> dict[str, list[Any]]:
-    """
-    The columns of a split.
-
-    Raises
-    ------
-    TrainingError
-    """
-    try:
-        table = pq.read_table(file, columns=["id_str", "survey", "part"])
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
-        raise TrainingError(f"{file} cannot be read as a split ({error}). Give a run's split.parquet.") from error
-    if (table.schema.metadata or {}).get(b"format", b"").decode() != FORMAT:
-        raise TrainingError(f"{file} is a Parquet table, but no split. Give a run's split.parquet.")
-    return dict(table.to_pydict())

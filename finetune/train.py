@@ -222,7 +222,7 @@ class Trainer:
     def _finish_epoch(self, log: Log, epoch: int, costs: dict[str, float]) -> bool:
         """Validate, and write what to go on from; whether to stop early."""
         progress, training = self.progress, self.config.training
-        record = {"kind": "epoch", "epoch": epoch + 1, "step": progress.step,
+        record: dict[str, Any] = {"kind": "epoch", "epoch": epoch + 1, "step": progress.step,
                   "train_loss": progress.loss_sum / self.feeder.sampler.n_steps, **self.validate()}  # fmt: skip
         progress.loss_sum = 0.0
         record["best"] = _gains(record[training.best], progress.best, training.best, 0.0)
