@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.galaxies import Galaxies
+from heads.splits import hash_share
 
 Array = np.ndarray[Any, Any]
 Objects = Literal["new", "same", "paired"]
@@ -50,12 +50,7 @@ def split_objects(surveys: Sequence[Galaxies], seed: int, share: float = TEST_SH
         for number, id_str in zip(galaxies.objects.tolist(), galaxies.ids.tolist(), strict=True):
             own[number] = min(own.get(number, id_str), id_str)
         names = own | names
-    return {number for number, name in names.items() if _hash_share(f"{seed}/{name}") < share}
-
-
-def _hash_share(text: str) -> float:
-    """A number in [0, 1) that looks drawn, the same everywhere."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+    return {number for number, name in names.items() if hash_share(f"{seed}/{name}") < share}
 
 
 def mix_at_budget(first: Galaxies, second: Galaxies, n: int, seed: int) -> Training:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ceilings import MIN_VOTES
+from embeddings.objects import group_galaxies
 from embeddings.provenance import Space, require_same_model
 from embeddings.questions import Question
 from embeddings.store import EmbeddingStore
-from heads.splits import group_galaxies
 
 Array = np.ndarray[Any, Any]
 ARRAYS = ("ids", "X", "Y", "votes", "totals", "objects")  # that have a row a galaxy

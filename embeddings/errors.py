@@ -30,6 +30,10 @@ class HeadError(SommelierError):
     """A head that cannot be fitted, loaded or applied as asked."""
 
 
+class RunError(SommelierError):
+    """A fine-tuning run that is damaged, of another version, or was never finished."""
+
+
 class BusyError(SommelierError):
     """Another process holds the output."""
 

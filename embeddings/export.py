@@ -32,19 +32,21 @@ def export_store(store: EmbeddingStore, to: str | os.PathLike[str], failed: bool
     Returns
     -------
     Path
-        Columns ``id_str``, ``status`` and one float32 list column a space, named ``L<layer>-<pooling>``.
+        Columns ``id_str``, ``status``, ``part`` where the store has it, and one float32 list column a space, named
+        ``L<layer>-<pooling>``.
     """
-    ids, status, ok = store.ids, store.status, store.ok
+    ok = store.ok
     sources = {space: store.vector_blocks(space) for space in store.spaces}
     vectors = [(space.name, pa.list_(pa.float32())) for space in sources]
-    columns = [("id_str", pa.string()), ("status", pa.string()), *vectors]
+    texts = {"id_str": store.ids, "status": store.status} | ({"part": store.parts} if store.has_parts else {})
+    columns = [*((name, pa.string()) for name in texts), *vectors]
     schema = pa.schema(columns, metadata={"format": VECTORS})
     path = Path(to)
     refuse_overwrite(path, store.path, mark=VECTORS)
     with replace_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for start, stop in block_ranges(len(store)):
             keep = np.ones(stop - start, bool) if failed else ok[start:stop]
-            arrays = [pa.array(ids[start:stop][keep].tolist()), pa.array(status[start:stop][keep].tolist())]
+            arrays = [pa.array(values[start:stop][keep].tolist()) for values in texts.values()]
             for source in sources.values():
                 arrays.append(_list_array(source.read(start, stop)[keep], ok[start:stop][keep]))
             writer.write_table(pa.table(arrays, schema=schema))

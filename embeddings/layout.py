@@ -20,10 +20,11 @@ from embeddings.provenance import Provenance, Space, digest_json
 from embeddings.questions import Question
 
 FORMAT = "galaxy-sommelier/embedding-store"
-VERSION = (1, 0)
+VERSION = (1, 1)  # 1.1: the dataset part, where a fine-tuned backbone made the vectors
 CHECKSUM_ROWS = 4096  # rows a checksum covers: damage is named this closely, and 16 bytes a block cost nothing
 PART_DATASETS = ("id_str", "image_sha256", "status")
 STORE_DATASETS = ("id_str", "survey", "ra", "dec", "image", "image_root", "image_sha256", "status")
+PART, PARTS = "part", {b"", b"train", b"val", b"test"}  # the dataset may be missing
 OK = b"ok"
 
 Array = np.ndarray[Any, Any]
@@ -323,7 +324,8 @@ def _check_datasets(path: Path, file: h5py.File) -> None:
     attributes = read_text(file)
     names = PART_DATASETS if attributes["kind"] == "part" else STORE_DATASETS
     spaces = json.loads(attributes["provenance"])["layers"]
-    for name in (*names, *(f"vectors/{space}" for space in spaces)):
+    optional = [PART] if PART in file else []
+    for name in (*names, *optional, *(f"vectors/{space}" for space in spaces)):
         if name not in file:
             raise StoreError(f"{path}: the dataset {name} is missing. Restore a copy, or extract again.")
         if file[name].shape[0] != n_rows:

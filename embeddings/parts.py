@@ -165,7 +165,7 @@ def join_sources(
     ----------
     store : Path
     header : Header
-        Its run records are replaced by those of the sources.
+        Its run records are replaced by those of the sources; one stays that names a fine-tune which none of them names.
     arrays : dict of str to array
         Ids, positions, images and catalog columns, in the order of the store to be.
     sources : sequence of Source
@@ -176,6 +176,8 @@ def join_sources(
     """
     used = np.unique(picks[:, 0]).tolist()
     runs = [run for index in used for run in sources[index].provenance.runs]
+    named = [None, *(run.get("finetune") for run in runs)]
+    runs += [run for run in header.provenance.runs if run.get("finetune") not in named]
     header = Header(header.survey, header.provenance.with_runs(*runs), header.questions, header.image_roots)
 
     def gather(values: Sequence[Array | MappedRows]) -> Callable[[int, int], Array]:

@@ -170,6 +170,16 @@ class EmbeddingStore:
         return np.asarray(self.dataset("status") == layout.OK)
 
     @property
+    def has_parts(self) -> bool:
+        """Whether a fine-tuned backbone made the vectors, whose split was matched with the rows."""
+        return layout.PART in self._file
+
+    @property
+    def parts(self) -> Array:
+        """(n_rows,) str: the backbone was trained on ``train``, chosen on ``val``; ``test``; empty where unknown."""
+        return layout.decode_strings(self.dataset(layout.PART)) if self.has_parts else np.full(len(self), "")
+
+    @property
     def columns(self) -> list[str]:
         """The names of the catalog's columns."""
         with layout.name_damage(self.path, "catalog"):
@@ -339,7 +349,8 @@ class EmbeddingStore:
 
     def to_arrays(self) -> dict[str, Array]:
         """Every dataset but the vectors, by name."""
-        names = [*layout.STORE_DATASETS, *(f"catalog/{layout.escape_name(name)}" for name in self.columns)]
+        names = [*layout.STORE_DATASETS, *([layout.PART] if self.has_parts else [])]
+        names += [f"catalog/{layout.escape_name(name)}" for name in self.columns]
         return {name: self.dataset(name) for name in names}
 
     def verify(self) -> list[str]:
@@ -384,6 +395,9 @@ class EmbeddingStore:
             yield f"{self.path}: ids appear twice: {', '.join(i.decode() for i in ids[counts > 1][:5])}"
         if b"" in ids.tolist():
             yield f"{self.path}: a row has no id"
+        unknown = {*self._file[layout.PART][()].tolist()} - layout.PARTS if self.has_parts else set()
+        for part in sorted(unknown):
+            yield f"{self.path}: a row has the part {part.decode(errors='replace')!r}"
 
     def _verify_dataset(self, name: str) -> Iterator[str]:
         sums = layout.read_checksums(self.path, self._file, name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embeddings.parts import list_parts
+from embeddings.runs import PARTS
 from embeddings.store import EmbeddingStore
 
 MAX_REASONS = 10
@@ -59,14 +60,24 @@ def _describe(store: EmbeddingStore, status: list[str]) -> dict[str, Any]:
     failed = sum(reasons.values())
     provenance = store.provenance.to_dict()
     widths = {space.name: int(store.vectors(*space).shape[1]) for space in store.spaces}
+    made = [run["finetune"] for run in provenance["run"] if "finetune" in run]
     return {
         "rows": len(status),
         "ok": len(status) - failed,
         "failed": failed,
         **({"reasons": dict(reasons.most_common(MAX_REASONS))} if failed else {}),
         "survey": store.survey,
+        **({"finetune": made[-1] | _count_parts(store)} if made else {}),
         "vectors": {name: f"{width} x {provenance['storage']}" for name, width in widths.items()},
         "space_ids": {space.name: store.space_id(space) for space in store.spaces},
         "cache_digest": store.provenance.cache_digest,
         "provenance": {key: provenance[key] for key in ("model", "images", "precision", "storage", "run")},
     }
+
+
+def _count_parts(store: EmbeddingStore) -> dict[str, int]:
+    """How many rows show galaxies that the backbone was trained on; nothing before a store is finished."""
+    if not store.has_parts:
+        return {}
+    counts = Counter(store.parts.tolist())
+    return {part: counts[part] for part in PARTS} | {"unknown": counts[""]}

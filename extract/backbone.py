@@ -57,8 +57,8 @@ class TransformersBackbone:
         self.patch_size = int(config.patch_size)
         self.device = torch.device(device)
         self.model = model.to(device=self.device, dtype=torch.float32).eval().requires_grad_(False)
-        self._blocks = _find_blocks(model, self.depth, name)
-        self._norm = _find_final_norm(model, name)
+        self._blocks = find_blocks(model, self.depth, name)
+        self._norm = find_final_norm(model, name)
         self._n_prefix = 1 + int(getattr(config, "num_register_tokens", 0))
         self._cls_shortcut = config.model_type in ("dinov2", "dinov2_with_registers") and all(
             hasattr(self._blocks[-1].attention, part) for part in ("q_proj", "k_proj", "v_proj", "o_proj", "scaling")
@@ -155,14 +155,28 @@ def _run_cls_only(block: Any, tokens: torch.Tensor) -> torch.Tensor:
     return cls + block.layer_scale2(block.mlp(block.norm2(cls)))
 
 
-def _find_blocks(model: nn.Module, depth: int, name: str) -> nn.ModuleList:
+def find_blocks(model: nn.Module, depth: int, name: str) -> nn.ModuleList:
+    """
+    The transformer blocks of a model, in order.
+
+    Raises
+    ------
+    BackboneError
+    """
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return module
     raise BackboneError(f"{name}: no list of {depth} transformer blocks was found in {type(model).__name__}.")
 
 
-def _find_final_norm(model: nn.Module, name: str) -> nn.Module:
+def find_final_norm(model: nn.Module, name: str) -> nn.Module:
+    """
+    The norm after the last block.
+
+    Raises
+    ------
+    BackboneError
+    """
     norms = [child for child in model.children() if type(child).__name__.endswith("Norm")]
     if len(norms) != 1:
         raise BackboneError(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -18,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from embeddings.errors import BusyError, SommelierError
-from embeddings.layout import OK, Header, encode_column, encode_strings, escape_name
-from embeddings.parts import FileLock, Source, join_sources, list_parts, lock_path
+from embeddings.layout import OK, PART, Header, encode_column, encode_strings, escape_name
+from embeddings.parts import FileLock, Source, join_sources, list_parts, lock_path, take_picks
 from embeddings.provenance import Provenance, require_same_cache
 from embeddings.store import EmbeddingStore
 from extract.backbone import resolve_spaces
@@ -31,10 +32,9 @@ from extract.devices import (
     choose_workers,
     describe_device,
 )
-from extract.fits import MAX_MISSING
 from extract.images import NO_FILE
+from extract.options import Options, choose_pools, choose_recipe, require_run
 from extract.plan import cut_batches, match_rows, parse_share, take_shard
-from extract.preprocessing import Recipe
 from extract.processes import count_cpus
 from extract.rendering import choose_rendering, read_rendering
 from extract.weights import find_backbone
@@ -43,31 +43,6 @@ from extract.worker import Counters, Embedder, Job, Part, embed_part, group_batc
 Array = np.ndarray[Any, Any]
 PART_ROWS = {"cpu": 256, "cuda": 2048, "mps": 1024}  # what a kill may cost: seconds on each device
 Report = Callable[[int, int, int], None]  # rows done, rows failed, rows in all
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to extract; see `extract_embeddings`."""
-
-    layers: tuple[int, ...] = (-1,)
-    pools: tuple[str, ...] = ("cls",)
-    size: int = 224
-    recipe: str = "whole"
-    stretch: str | None = None
-    bands: tuple[str, ...] = ()
-    cutout: float | None = None
-    max_missing: float = MAX_MISSING
-    revision: str | None = None
-    image_root: str | None = None
-    precision: str = "auto"
-    storage: str = "float16"
-    batch_size: int | None = None
-    workers: int | None = None
-    threads: int | None = None
-    device: str = "auto"
-    shard: tuple[int, int] = (1, 1)
-    retry_failed: bool = False
-    max_failures: str | float = 0.1
 
 
 def extract_embeddings(
@@ -85,17 +60,17 @@ def extract_embeddings(
     catalogs : Catalog or sequence of Catalog
         Of one survey.
     backbone : str
-        A hub id, a folder, or ``tiny``.
+        A hub id, a folder, the folder of a fine-tuning run, or ``tiny``.
     output : path
         The store. A finished one gets the new rows; an unfinished one is resumed.
     report : callable, optional
         Called with rows done, rows failed and rows to do while work goes on.
     **options
-        Fields of `Options`: ``layers`` and ``pools`` (every combination), ``size`` in pixels, ``recipe`` (``whole``
-        or ``hf``), for FITS ``stretch``, ``bands`` (blue to red), ``cutout`` (arcsec) and ``max_missing`` (a share),
-        ``revision``, ``image_root`` (instead of the catalog's), ``precision``, ``storage``, ``batch_size``,
-        ``workers``, ``threads`` (in each worker), ``device``, ``shard`` (I, N), ``retry_failed``, ``max_failures``
-        (a share below 1, or a count).
+        Fields of `Options`: ``layers`` and ``pools`` (every combination), ``size`` in pixels and ``recipe`` (``whole``
+        or ``hf``), by default 224 and ``whole`` or as the run was trained; for FITS ``stretch``, ``bands`` (blue to
+        red), ``cutout`` (arcsec) and ``max_missing`` (a share); ``revision``, ``image_root`` (instead of the
+        catalog's), ``precision``, ``storage``, ``batch_size``, ``workers``, ``threads`` (in each worker), ``device``,
+        ``shard`` (I, N), ``retry_failed``, ``max_failures`` (a share below 1, or a count).
 
     Returns
     -------
@@ -108,6 +83,8 @@ def extract_embeddings(
         With what to do; finished parts are kept.
     """
     extraction = Extraction(catalogs, backbone, Path(output), Options(**options))
+    if extraction.caution:
+        warnings.warn(extraction.caution, stacklevel=2)
     return extraction.run(report)
 
 
@@ -121,14 +98,17 @@ class Extraction:
         The rows of the store to be: those of the store that the catalog does not name, then the catalog's.
     provenance : Provenance
         Of the store to be.
+    caution : str
+        What is to be said aloud before it runs; mostly empty.
     """
 
     def __init__(self, catalogs: Catalog | Sequence[Catalog], backbone: str, output: Path, options: Options) -> None:
         self.output, self.options = output, options
         self.device = choose_device(options.device)
         self.backbone = find_backbone(backbone, options.revision)
-        self.backbone.check_size(options.size)
-        self.recipe = Recipe(options.recipe, options.size)
+        self.split = self.backbone.run.read_split() if self.backbone.run else None
+        self.recipe, self.caution = choose_recipe(options, self.backbone.run)
+        self.backbone.check_size(self.recipe.size)
         self.batch_size = choose_batch_size(options.batch_size, self.device)
         parse_share(options.max_failures, 1)
         if options.retry_failed and options.shard[1] > 1:
@@ -157,10 +137,12 @@ class Extraction:
             },
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+        if backbone.run:
+            run["finetune"] = backbone.run.to_provenance()
         return Provenance(
             backbone.to_dict() | self.recipe.to_dict(),
             self.rendering.to_dict(),
-            resolve_spaces(options.layers, options.pools, backbone.depth, backbone.label),
+            resolve_spaces(options.layers, choose_pools(options, backbone.run), backbone.depth, backbone.label),
             choose_precision(options.precision, self.device),
             options.storage,
             (run,),
@@ -196,6 +178,7 @@ class Extraction:
                         f"{self.output} holds the survey {store.survey!r}, the catalog is of {self.survey!r}. "
                         f"If they are one, make the catalog with --survey {store.survey}, else write to another file."
                     )
+                require_run(store, self.backbone.run, self.backbone.name)
                 given = [*self._keep_rows(store), *(add_columns(catalog, store) for catalog in given)]
         self.catalog, self.roots, self.root_index = concatenate_catalogs(given)
 
@@ -381,7 +364,7 @@ class Extraction:
     def choose_workers(self, rows: int) -> tuple[int, int]:
         """Processes, and threads in each."""
         config = self.backbone.config
-        tokens = (self.options.size // self.backbone.patch_size) ** 2 + 1
+        tokens = (self.recipe.size // self.backbone.patch_size) ** 2 + 1
         weights = 12 * self.backbone.depth * self.backbone.embed_dim**2 * config.get("mlp_ratio", 4) / 4
         workers, threads = choose_workers(self.options.workers, self.device, rows, 2 * weights * tokens)
         return workers, self.options.threads or threads
@@ -408,13 +391,21 @@ class Extraction:
         picks = self._match(self.catalog.ids.tolist(), sources, False)
         if (picks[:, 0] < 0).any():
             return False
-        arrays = self._to_arrays()
+        arrays = self._to_arrays() | self._match_split(sources, picks)
         if all(sources[index].path == self.output for index in np.unique(picks[:, 0])) and self._is_current(arrays):
             return True
         self._check_failures(sources, picks)
         header = Header(self.survey, self.provenance, self.catalog.questions, tuple(self.roots))
         join_sources(self.output, header, arrays, sources, picks, self.backbone.embed_dim)
         return True
+
+    def _match_split(self, sources: Sequence[Source], picks: Array) -> dict[str, Array]:
+        """What the run that trained the backbone used each row's galaxy for; nothing where there was no run."""
+        if self.split is None or not sources:
+            return {}
+        ra, dec = (self.catalog.frame[name].to_numpy(np.float64) for name in ("ra", "dec"))
+        images = take_picks([source.image_sha256 for source in sources], picks)
+        return {PART: encode_strings(self.split.match(self.catalog.ids.astype(str), ra, dec, images))}
 
     def _check_failures(self, sources: Sequence[Source], picks: Array) -> None:
         """A rerun must not wave through what stopped the run before it."""

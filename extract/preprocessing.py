@@ -73,11 +73,19 @@ class Recipe:
         (n_images, 3, size, size) float32 tensor
             On the device.
         """
+        return self.normalise(self.fit_squares(images, device))
+
+    def fit_squares(self, images: Sequence[np.ndarray[Any, Any]], device: torch.device | str = "cpu") -> torch.Tensor:
+        """Resize a batch, as `apply` does before it normalises: (n_images, 3, size, size) uint8."""
         whole = (np.require(image, requirements=["C", "W"]) for image in images)  # torch wants to own what it wraps
-        squares = torch.stack([self._square(torch.from_numpy(image).to(device)) for image in whole])
-        mean = torch.tensor(self.mean, device=device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=device).view(1, 3, 1, 1)
-        return (squares.to(torch.float32) / 255 - mean) / std
+        return torch.stack([self._square(torch.from_numpy(image).to(device)) for image in whole])
+
+    def normalise(self, squares: torch.Tensor) -> torch.Tensor:
+        """(n_images, 3, size, size) uint8 pixels, or floats in [0, 1], as the backbone takes them: float32."""
+        pixels = squares if squares.is_floating_point() else squares.to(torch.float32) / 255
+        mean = torch.tensor(self.mean, device=squares.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=squares.device).view(1, 3, 1, 1)
+        return (pixels - mean) / std
 
     def _square(self, image: torch.Tensor) -> torch.Tensor:
         """One (height, width, 3) uint8 image to (3, size, size) uint8."""

@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from embeddings.errors import BackboneError, did_you_mean
 from embeddings.files import hash_file
+from embeddings.runs import BACKBONE, RunRecord, find_run
 from extract.backbone import TransformersBackbone
 
 TINY = "tiny"
@@ -56,6 +57,8 @@ class BackboneSource:
         transformers' configuration.
     trained : bool
         False for a random network.
+    run : RunRecord or None
+        The fine-tuning run that trained it.
     """
 
     name: str
@@ -64,6 +67,7 @@ class BackboneSource:
     weights_sha256: str
     config: dict[str, Any] = field(compare=False)
     trained: bool = True
+    run: RunRecord | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:
@@ -119,7 +123,8 @@ def find_backbone(name: str, revision: str | None = None) -> BackboneSource:
     Parameters
     ----------
     name : str
-        A folder with config.json and model.safetensors, a hub id (``facebook/dinov2-base``), or ``tiny``.
+        A folder with config.json and model.safetensors, the folder of a fine-tuning run, a hub id
+        (``facebook/dinov2-base``), or ``tiny``.
     revision : str, optional
         Branch, tag or commit on the hub.
 
@@ -127,9 +132,15 @@ def find_backbone(name: str, revision: str | None = None) -> BackboneSource:
     ------
     BackboneError
         When there is none, saying what was looked for and what to do.
+    RunError
+        When the run is damaged, or never finished.
     """
     if Path(name).is_dir():
-        return _find_in_folder(name, Path(name), None)
+        run = find_run(Path(name))
+        if run is None:
+            return _find_in_folder(name, Path(name), None)
+        run.require_finished()
+        return replace(_find_in_folder(name, run.folder / BACKBONE, None), run=run)
     if name == TINY:
         return _describe_tiny()
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith((".", "/")):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.context import SpawnContext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -68,6 +68,14 @@ class Rows:
     hashes: list[bytes]
     status: list[str]
     vectors: dict[Space, Array]
+
+
+class Stoppable(Protocol):
+    """Work that can be asked to come to an end."""
+
+    def stop(self) -> None:
+        """Finish what is in hand, and leave."""
+        ...
 
 
 class Counters:
@@ -304,14 +312,14 @@ def group_batches(batches: Sequence[Array], per_part: int) -> Iterator[Array]:
 
 
 @contextmanager
-def stop_on_signals(counters: Counters) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM finishes the batches in hand; the second ends the process at once."""
+def stop_on_signals(work: Stoppable) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM finishes the batch in hand; the second ends the process at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: Any) -> None:
-        counters.stop()
+        work.stop()
         for each, handler in before.items():
             signal.signal(each, handler)
 

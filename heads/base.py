@@ -194,8 +194,7 @@ class Head(RegressorMixin, BaseEstimator):
         """
         What each galaxy weighs for each target, or None where all weigh the same.
 
-        The total of its question's votes, over the mean total, so that penalties keep their meaning: (n_galaxies,
-        n_targets), 0 where not asked. Without counts (a value, a galaxy of a release that gives none) it is 1.
+        As `weigh_by_votes` says.
         """
         if not self.weight_by_votes:
             return None
@@ -204,16 +203,7 @@ class Head(RegressorMixin, BaseEstimator):
                 "weight_by_votes needs votes, and questions that say which answers' votes make a total. Give both, or "
                 "fit without weights."
             )
-        weights = np.zeros_like(Y)
-        for question, columns in self._columns(Y):
-            totals = count_volunteers(question, Y[:, columns], votes[:, columns])
-            known = ~np.isnan(totals)
-            if known.any() and not totals[known].any():
-                raise TargetsError(f"nobody voted on {question.name}: all its totals are 0. Fit without weights.")
-            relative = np.ones_like(totals)
-            relative[known] = totals[known] / (totals[known].mean() if known.any() else 1)
-            weights[:, columns] = np.where(np.isnan(Y[:, columns]), 0, relative[:, None])
-        return weights
+        return weigh_by_votes(self._columns(Y), Y, votes)
 
     def _find_fractions(self) -> Array:
         """(n_targets,) bool."""
@@ -256,6 +246,41 @@ class Head(RegressorMixin, BaseEstimator):
     def from_files(self, files: dict[str, bytes]) -> Self:
         """The inverse of `to_files`; called after `from_arrays`."""
         return self
+
+
+def weigh_by_votes(columns: Sequence[tuple[Question, range]], Y: Array, votes: Array) -> Array:
+    """
+    What each galaxy weighs for each target: the total of its question's votes, over the mean total.
+
+    Over the mean, so that penalties keep their meaning. Without counts (a value, a galaxy of a release that gives none)
+    it is 1.
+
+    Parameters
+    ----------
+    columns : sequence of (Question, range)
+        The questions and their columns of Y.
+    Y, votes : (n_galaxies, n_targets) arrays
+
+    Returns
+    -------
+    (n_galaxies, n_targets) array
+        0 where not asked.
+
+    Raises
+    ------
+    TargetsError
+        When a question has counts, and all are 0.
+    """
+    weights = np.zeros_like(Y)
+    for question, own in columns:
+        totals = count_volunteers(question, Y[:, own], votes[:, own])
+        known = ~np.isnan(totals)
+        if known.any() and not totals[known].any():
+            raise TargetsError(f"nobody voted on {question.name}: all its totals are 0. Fit without weights.")
+        relative = np.ones_like(totals)
+        relative[known] = totals[known] / (totals[known].mean() if known.any() else 1)
+        weights[:, own] = np.where(np.isnan(Y[:, own]), 0, relative[:, None])
+    return weights
 
 
 def count_volunteers(question: Question, Y: Array, votes: Array) -> Array:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from heads.ballots import LOG_PRECISION_REACH, MIDDLE_PRECISION
 
@@ -31,6 +32,29 @@ def squared_error(P: Tensor, Y: Tensor, weights: Tensor) -> Tensor:
     error = torch.where(asked, P - Y, 0)
     total = torch.where(asked, weights, 0).sum()
     return (weights * error**2).sum() / total.clamp_min(torch.finfo(total.dtype).tiny)
+
+
+def binary_cross_entropy(logits: Tensor, Y: Tensor, weights: Tensor) -> Tensor:
+    """
+    Weighted mean of the cross-entropies between fractions and sigmoid(logits), over the labels that are there.
+
+    Each answer alone, as a yes or no of which Y is the share of yes: -Y log p - (1 - Y) log(1 - p).
+
+    Parameters
+    ----------
+    logits, Y, weights : (n_galaxies, n_targets) tensors
+        Y in [0, 1], NaN where a question was not asked.
+
+    Returns
+    -------
+    () tensor
+        0 where nothing was asked.
+    """
+    asked = ~torch.isnan(Y)
+    labels = torch.where(asked, Y, 0)
+    loss = binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    weights = torch.where(asked, weights, 0)
+    return (weights * loss).sum() / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
 
 
 def multinomial_loss(logits: Tensor, counts: Tensor) -> Tensor:

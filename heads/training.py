@@ -11,11 +11,11 @@ import numpy as np
 
 from embeddings.errors import HeadError
 from embeddings.labels import read_labels
+from embeddings.objects import group_galaxies
 from embeddings.provenance import Space, list_differences, require_same_model
 from embeddings.questions import Question, list_targets, merge_questions, select_questions
 from embeddings.store import EmbeddingStore
 from heads.base import Array
-from heads.splits import group_galaxies
 
 MIN_GALAXIES = 8  # with fewer labels, outer folds have one to score and inner folds hardly any to choose by
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("catalogs", nargs=-1, required=True, type=PATH)
-@click.option("--backbone", required=True, help="Hub id (facebook/dinov2-base), model folder, or tiny.")
+@click.option("--backbone", required=True, help="Hub id (facebook/dinov2-base), model folder, run folder, or tiny.")
 @click.option("-o", "--output", required=True, help="The store, an HDF5 file; 'DIR/{survey}.h5' makes one a survey.")
 @click.option(
     "--layer",
@@ -32,15 +32,19 @@ if TYPE_CHECKING:
     "pools",
     type=click.Choice(["cls", "patch-mean"]),
     multiple=True,
-    default=("cls",),
-    help="Repeat for several.",
+    help="Repeat for several. [default: cls, or what the head of a run reads]",
 )
-@click.option("--size", default=224, help="Side of the square that the backbone sees, in pixels.")
+@click.option(
+    "--size",
+    type=AUTO,
+    default="auto",
+    help="Side of the square that the backbone sees, in pixels; auto is 224, or that of a run.",
+)
 @click.option(
     "--recipe",
-    default="whole",
     type=click.Choice(["whole", "hf"]),
-    help="whole: resize the whole cut-out. hf: as transformers does, resize to 256 and crop 224.",
+    help="whole: resize the whole cut-out. hf: as transformers does, resize to 256 and crop 224. "
+    "[default: whole, or that of a run]",
 )
 @click.option("--stretch", help="For FITS: auto, lupton, dr2, asinh; lupton:Q=8,stretch=0.5. [default: auto]")
 @click.option("--bands", type=BANDS, default="", help="For FITS, blue to red: g,r,z; fills {band} or picks planes.")
@@ -70,10 +74,12 @@ def extract(
     sommelier extract spiral.parquet --backbone facebook/dinov2-base -o spiral.h5
     sommelier extract spiral.parquet --backbone DIR --layer 7 --layer -1 --pool cls --pool patch-mean -o spiral.h5
     sommelier extract *.parquet --backbone tiny -o 'stores/{survey}.h5'
+    sommelier extract spiral.parquet --backbone runs/full -o tuned.h5
     sommelier extract mosaic.parquet --backbone DIR --cutout 30 --stretch dr2 --bands g,r,z -o cutouts.h5
     """
     from extract.catalog import Catalog, split_surveys
-    from extract.pipeline import Extraction, Options
+    from extract.options import Options
+    from extract.pipeline import Extraction
     from extract.plan import parse_shard
 
     chosen = Options(**options, shard=parse_shard(shard))
@@ -81,6 +87,8 @@ def extract(
         extraction = Extraction(group, backbone, path, chosen)
         if not extraction.backbone.trained:
             click.secho(f"{backbone} is untrained: random weights, to try things out with.", fg="yellow", err=True)
+        if extraction.caution:
+            click.secho(f"  {extraction.caution}", fg="yellow", err=True)
         if dry_run:
             _dry_run(extraction, path)
         else:

@@ -26,7 +26,15 @@ def main() -> None:
         (Space(1, "cls"), Space(2, "cls"), Space(2, "patch-mean")),
         "fp32",
         "float16",
-        ({"backbone": "tiny", "device": "cpu", "versions": {}, "date": "2026-01-01T00:00:00+00:00"},),
+        (
+            {
+                "backbone": "tiny",
+                "device": "cpu",
+                "versions": {},
+                "date": "2026-01-01T00:00:00+00:00",
+                "finetune": {"run": "/runs/full", "split_sha256": "5" * 64},
+            },
+        ),
     )
     questions = (Question("shape", ("round", "flat")), Question("bar", ("yes", "no"), "shape_flat"))
     arrays = {
@@ -38,6 +46,7 @@ def main() -> None:
         "image_root": np.array([0, 0, 0, 1, 1, 1], np.uint16),
         "image_sha256": np.stack([np.frombuffer(hashlib.sha256(i.encode()).digest(), np.uint8) for i in IDS]),
         "status": encode_strings(STATUS),
+        "part": encode_strings(["train", "", "val", "test", "train", ""]),
         "catalog/shape_round": np.array([30, 0, 7, 20, 10, 40]),
         "catalog/shape_flat": np.array([10, 20, 3, 20, 30, 0]),
         "catalog/shape_total-votes": np.array([40, 20, 10, 40, 40, 40]),

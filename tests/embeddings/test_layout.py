@@ -132,7 +132,7 @@ def test_root_attributes(small: Path) -> None:
     canonical = json.dumps(attributes, sort_keys=True, separators=(",", ":"))
     assert stated == hashlib.sha256(canonical.encode()).hexdigest()
     assert attributes["format"] == "galaxy-sommelier/embedding-store"
-    assert attributes["version"] == "1.0"
+    assert attributes["version"] == "1.1"
     assert attributes["kind"] == "store"
     assert attributes["survey"] == "spiral"
     assert json.loads(attributes["image_roots"]) == ["/images"]

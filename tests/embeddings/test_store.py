@@ -440,19 +440,32 @@ def test_a_damaged_group_is_named(small: Path) -> None:
         assert any("the structure of the file cannot be read" in problem for problem in store.verify())
 
 
-# the format, as version 1.0 wrote it (make_fixture.py): these values are typed, not computed
+# the format, as each version wrote it (make_fixture.py): these values are typed, not computed
 
 
-@pytest.fixture(scope="module")
-def released() -> EmbeddingStore:
-    return EmbeddingStore.open(DATA / "store-1.0.h5")
+@pytest.fixture(scope="module", params=["1.0", "1.1"])
+def released(request: pytest.FixtureRequest) -> EmbeddingStore:
+    return EmbeddingStore.open(DATA / f"store-{request.param}.h5")
 
 
-def test_version_1_0_has_its_fixture() -> None:
+def test_version_1_0_has_no_parts() -> None:
+    store = EmbeddingStore.open(DATA / "store-1.0.h5")
+    assert not store.has_parts
+    assert store.parts.tolist() == [""] * 6
+
+
+def test_version_1_1_keeps_its_parts() -> None:
+    store = EmbeddingStore.open(DATA / "store-1.1.h5")
+    assert store.has_parts
+    assert store.parts.tolist() == ["train", "", "val", "test", "train", ""]
+    assert store.provenance.runs[-1]["finetune"] == {"run": "/runs/full", "split_sha256": "5" * 64}
+
+
+def test_the_version_has_its_fixture() -> None:
     assert (DATA / f"store-{'.'.join(map(str, layout.VERSION))}.h5").is_file(), "run tests/embeddings/make_fixture.py"
 
 
-def test_version_1_0_stays_readable(released: EmbeddingStore) -> None:
+def test_a_released_version_stays_readable(released: EmbeddingStore) -> None:
     assert released.verify() == []
     assert (released.survey, len(released)) == ("sdss", 6)
     assert released.ids.tolist() == [
@@ -472,7 +485,7 @@ def test_version_1_0_stays_readable(released: EmbeddingStore) -> None:
     assert released.dataset("image_sha256")[0].tobytes() == expected
 
 
-def test_version_1_0_keeps_its_provenance(released: EmbeddingStore) -> None:
+def test_a_released_version_keeps_its_provenance(released: EmbeddingStore) -> None:
     provenance = released.provenance
     assert [space.name for space in released.spaces] == ["L1-cls", "L2-cls", "L2-patch-mean"]
     assert (provenance.precision, provenance.storage) == ("fp32", "float16")
@@ -482,7 +495,7 @@ def test_version_1_0_keeps_its_provenance(released: EmbeddingStore) -> None:
     assert released.space_id(Space(2, "cls")) == "79ba0ef62ff75f5d3cd608f489f290993f99076cd62b9d9c835d13561a1069f2"
 
 
-def test_version_1_0_keeps_its_vectors(released: EmbeddingStore) -> None:
+def test_a_released_version_keeps_its_vectors(released: EmbeddingStore) -> None:
     vectors = released.vectors()
     assert isinstance(vectors, np.memmap)
     assert vectors.dtype == np.float16
@@ -494,7 +507,7 @@ def test_version_1_0_keeps_its_vectors(released: EmbeddingStore) -> None:
     np.testing.assert_array_equal(both[4], [105, 105.25, 105.5, 105.75, 205, 205.25, 205.5, 205.75])
 
 
-def test_version_1_0_keeps_its_labels(released: EmbeddingStore) -> None:
+def test_a_released_version_keeps_its_labels(released: EmbeddingStore) -> None:
     table = released.table()
     assert table.targets == ["shape_round", "shape_flat", "bar_yes", "bar_no"]
     assert [question.parent for question in table.questions] == [None, "shape_flat"]
