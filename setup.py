@@ -25,7 +25,7 @@ setup(
         "finetune",
         "heads",
     ],
-    package_data={"embeddings": ["FORMAT.md"], "finetune": ["configs/*.yaml"]},
+    package_data={"embeddings": ["FORMAT.md"], "finetune": ["configs/*.yaml", "templates/*.md"]},
     entry_points={"console_scripts": ["sommelier=sommelier:main"]},
     install_requires=[
         "astropy>=6",

@@ -28,6 +28,11 @@ def draw_curves(records: Sequence[Record], path: Path) -> None:
     path : Path
         A PNG, replaced whole.
     """
+    with replace_file(path) as temporary:
+        _make_figure(records).savefig(temporary, format="png")
+
+
+def _make_figure(records: Sequence[Record]) -> Figure:
     steps = [record for record in records if record["kind"] == "step"]
     epochs = [record for record in records if record["kind"] == "epoch"]
     figure = Figure(figsize=(11, 7), dpi=120, layout="constrained")
@@ -45,8 +50,7 @@ def draw_curves(records: Sequence[Record], path: Path) -> None:
     ):
         _finish(axes, title, [record["step"] for record in epochs if record.get("best")])
     rate.set_yscale("log")
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, format="png")
+    return figure
 
 
 def _draw(axes: Axes, records: Sequence[Record], name: str, label: str, **style: Any) -> None:

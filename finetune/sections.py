@@ -51,7 +51,9 @@ class Data(Section):
     workers: Annotated[int | None, Field(ge=1, description="threads that decode images; null: as the machine has")] = (
         None
     )
-    limit: Annotated[int | None, Field(ge=1, description="so many galaxies of each catalog, drawn by the seed; null: all")] = None
+    limit: Annotated[int | None, Field(ge=1, description="galaxies of each catalog, drawn by the seed; null: all")] = (
+        None
+    )
 
     @model_validator(mode="after")
     def _check_budget(self) -> Self:

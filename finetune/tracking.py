@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 from uuid import uuid4
 
 from embeddings.files import replace_file
@@ -80,24 +80,23 @@ class Trackers:
 class JsonlTracker:
     """Every record as one line of ``log.jsonl`` in the run folder; what is not a finite number is null."""
 
-    _file: TextIO
+    _path: Path
 
     def start(self, config: Config, folder: Path, step: int, n_steps: int) -> None:
-        """Open the log; records of steps after `step`, and half a line, are what a kill left, and go."""
-        path = folder / LOG
-        kept = [line for line, record in _read_lines(path) if record.get("step", 0) <= step and step > 0]
-        with replace_file(path) as temporary:
+        """Records of steps after `step`, and half a line, are what a kill left, and go."""
+        self._path = folder / LOG
+        kept = [line for line, record in _read_lines(self._path) if record.get("step", 0) <= step and step > 0]
+        with replace_file(self._path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        self._file = path.open("a", encoding="utf-8")
 
     def log(self, record: Record) -> None:
         """Write a line."""
-        self._file.write(json.dumps(_clean(record), default=float) + "\n")
-        self._file.flush()
+        line = json.dumps(_clean(record), default=float) + "\n"
+        with self._path.open("a", encoding="utf-8") as file:  # a kill between two records finds it closed
+            file.write(line)
 
     def finish(self, summary: Record) -> None:
-        """Close the log; the summary has a file of its own."""
-        self._file.close()
+        """The summary has a file of its own."""
 
 
 def read_log(path: Path) -> list[Record]:
