@@ -69,8 +69,9 @@ def _train(config: Config) -> Run:
 
 @contextmanager
 def _print_warnings() -> Iterator[None]:
-    """Warnings as one reads them, without their place in the code."""
+    """Warnings as one reads them, without their place in the code; what libraries plan is none of the user's."""
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
         warnings.showwarning = lambda message, *_, **__: click.secho(f"Warning: {message}", fg="yellow", err=True)
         yield
 
