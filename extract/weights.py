@@ -138,14 +138,14 @@ def find_backbone(name: str, revision: str | None = None) -> BackboneSource:
     if Path(name).is_dir():
         run = find_run(Path(name))
         if run is None:
-            return _find_in_folder(name, Path(name), None)
+            return find_in_folder(name, Path(name), None)
         run.require_finished()
-        return replace(_find_in_folder(name, run.folder / BACKBONE, None), run=run)
+        return replace(find_in_folder(name, run.folder / BACKBONE, None), run=run)
     if name == TINY:
         return _describe_tiny()
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith((".", "/")):
         folder = download_backbone(name, revision)
-        return _find_in_folder(name, folder, folder.name)
+        return find_in_folder(name, folder, folder.name)
     short = {known.split("/")[-1]: known for known in KNOWN}
     hint = f"Did you mean {short[name]!r}?" if name in short else did_you_mean(name, KNOWN)
     raise BackboneError(f"the backbone {name!r} is neither a folder nor a hub id. {hint}")
@@ -191,7 +191,14 @@ def download_backbone(name: str, revision: str | None) -> Path:
         ) from error
 
 
-def _find_in_folder(name: str, folder: Path, revision: str | None) -> BackboneSource:
+def find_in_folder(name: str, folder: Path, revision: str | None = None) -> BackboneSource:
+    """
+    Describe the model in a transformers folder, whatever else is known of it.
+
+    Raises
+    ------
+    BackboneError
+    """
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise BackboneError(f"{folder} has no config.json: it is not a transformers model folder.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -129,7 +130,11 @@ def _add_adapters(backbone: nn.Module, settings: Settings) -> nn.Module:
         bias="none",
     )
     try:
-        adapted: nn.Module = get_peft_model(backbone, config)
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", category=FutureWarning, message=".*is_gradient_checkpointing"
+            )  # peft asks
+            adapted: nn.Module = get_peft_model(backbone, config)
     except ValueError as error:
         linear = sorted({k.rpartition(".")[2] for k, m in backbone.named_modules() if isinstance(m, nn.Linear)})
         raise SommelierError(

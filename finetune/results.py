@@ -18,7 +18,7 @@ from embeddings.files import replace_file, sync_path
 from embeddings.provenance import Space, digest_space
 from embeddings.runs import BACKBONE, HEAD
 from extract.preprocessing import Recipe
-from extract.weights import find_backbone
+from extract.weights import find_in_folder
 from finetune.config import Config
 from finetune.data import GalaxyTable
 from finetune.model import GalaxyNetwork
@@ -107,7 +107,7 @@ def write_head(
     folder : Path
         Of the run.
     """
-    source = find_backbone(str(folder / BACKBONE))
+    source = find_in_folder(str(folder), folder / BACKBONE)
     model = source.to_dict() | recipe.to_dict()
     space = Space(source.depth, network.pooling)
     head = FineTunedHead.from_layers(table.questions, fold_network(network.head), objective.output, objective.widths)
