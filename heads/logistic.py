@@ -75,11 +75,12 @@ class LogisticHead(Head):
             index, shares = share_out(question, Y[:, columns])
             weight = np.ones(len(index)) if weights is None else weights[index, columns[0]].astype(np.float64)
             folds = self._inner_folds(groups[index], columns[0])
-            block = np.ix_(index, np.array(columns))
+            judged = folds >= 0
+            block = np.ix_(index[judged], np.array(columns))
             used[block] = Y[block]
             with limit_threads(X.size):
                 fits = FoldFits.prepare(X, shares, weight, index, folds)
-                residual[columns] = weight @ (Y[block] - self._keep_best(fits, columns)) ** 2
+                residual[columns] = weight[judged] @ (Y[block] - self._keep_best(fits, columns)[judged]) ** 2
         self.inner_score_ = mean_r2(residual, used, weights)
 
     def _keep_best(self, fits: FoldFits, columns: range) -> Array:
@@ -125,7 +126,7 @@ def share_out(question: Question, Y: Array) -> tuple[Array, Array]:
 @dataclass(frozen=True)
 class FoldFits:
     """
-    The fits of one question on all but each inner fold, and on everything.
+    The fits of one question on all but each inner fold, and on everything; or on what lies outside the only fold.
 
     Attributes
     ----------
@@ -134,7 +135,9 @@ class FoldFits:
     S : (n_answers, 1, n_rows) array
         Fractions that add up to one.
     W : (n_folds + 1, n_rows) array
-        What a row weighs in each fit, the whole last.
+        What a row weighs in each fit, the whole last; (1, n_rows) where rows lie outside the folds.
+    judges : (n_rows,) array
+        What a row weighs when a fit is judged that did not see it.
     folds : (n_rows,) int array
     values, vectors, mean : (rank,), (embed_dim, rank) and (embed_dim,) arrays
         Eigenvalues, basis and centre.
@@ -143,6 +146,7 @@ class FoldFits:
     Z: Array
     S: Array
     W: Array
+    judges: Array
     folds: Array
     values: Array
     vectors: Array
@@ -160,9 +164,10 @@ class FoldFits:
         kept = spectrum.values >= RANK_TOLERANCE * spectrum.values.max()
         values, vectors = spectrum.values[kept], spectrum.vectors[:, kept]
         Z = (X[index] - moments.x_mean.astype(X.dtype)) @ vectors.astype(X.dtype)
-        inside = folds != np.arange(folds.max() + 2)[:, None]
-        W = (inside * weight).astype(X.dtype)
-        return cls(Z, shares.T[:, None].astype(X.dtype, order="C"), W, folds, values, vectors, moments.x_mean)
+        held_out = folds >= 0
+        inside = folds != np.arange(folds.max() + 1 + held_out.all())[:, None]
+        W, judges = (inside * weight).astype(X.dtype), (held_out * weight).astype(X.dtype)
+        return cls(Z, shares.T[:, None].astype(X.dtype, order="C"), W, judges, folds, values, vectors, moments.x_mean)
 
     def choose(self, alphas: Sequence[float], tolerance: float) -> tuple[float, Array, Array, Array]:
         """
@@ -186,7 +191,7 @@ class FoldFits:
         for alpha in alphas:
             coef, intercept = self.minimise(coef, intercept, alpha, tolerance)
             held_out = self.log_p(coef, intercept)[:, self.folds, rows]
-            loss = -(self.W[-1] * self.S[:, 0] * held_out).sum(dtype=np.float64)
+            loss = -(self.judges * self.S[:, 0] * held_out).sum(dtype=np.float64)
             if loss >= best:
                 break
             best, whole = loss, self.vectors @ coef[:, :, -1]

@@ -12,6 +12,15 @@ from embeddings.errors import HeadError
 Array = np.ndarray[Any, Any]
 
 
+OUTSIDE = -1  # the fold of rows that are learned from in every fold
+
+
+def find_learned(folds: Array) -> Array:
+    """(n_rows,) bool: what the last fit learns from. All rows, or where folds leave some outside, these alone."""
+    outside = folds == OUTSIDE
+    return outside if outside.any() else np.ones(len(folds), bool)
+
+
 def cut_folds(groups: Array, n_folds: int, random_state: int) -> Array:
     """
     Give every row a fold, whole groups together.
