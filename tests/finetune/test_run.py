@@ -109,7 +109,7 @@ def test_extraction_and_head_give_the_predictions_of_the_run(run: Run, store: Em
     assert predictions.seen == run.metrics["split"]["train"]
     # what the run scored is what those predictions score
     catalog_rows = [store.ids.tolist().index(id_str) for id_str in frame.index]
-    Y = store.labels()[0][catalog_rows]
+    Y = store.labels(store.questions)[0][catalog_rows]
     P = frame[predictions.targets].to_numpy()
     for number, score in enumerate(run.metrics["test"]["scores"]):
         assert score["n"] == len(frame)
@@ -177,12 +177,9 @@ def test_adapters_are_merged_and_votes_have_a_spread(catalog: Path, tiny_folder:
 
     with safe_open(made.folder / "backbone" / "model.safetensors", "np") as weights:
         assert not [name for name in weights.keys() if "lora" in name]  # noqa: SIM118 - it is no mapping
-    poor = extract_embeddings(Catalog.read(catalog), str(made.folder), tmp_path / "cls.h5")
-    with pytest.raises(SommelierError, match="patch-mean"):
-        load_head(made.folder).predict(poor)
-    both = extract_embeddings(
-        Catalog.read(catalog), str(made.folder), tmp_path / "both.h5", storage="float32", pools=("cls", "patch-mean")
-    )
+    both = extract_embeddings(Catalog.read(catalog), str(made.folder), tmp_path / "both.h5", storage="float32")
+    assert both is not None
+    assert both.spaces == (Space(2, "cls"), Space(2, "patch-mean"))  # what the run's head reads, without being asked
     predictions = load_head(made.folder).predict(both)
     frame = pd.read_parquet(made.folder / "predictions.parquet").set_index("id_str")
     rows = [predictions.ids.tolist().index(id_str) for id_str in frame.index]
