@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ceilings import MIN_VOTES
+from embeddings.errors import SommelierError
 from embeddings.objects import group_galaxies
 from embeddings.provenance import Space, require_same_model
 from embeddings.questions import Question
@@ -68,15 +69,30 @@ class Galaxies:
         return replace(self, **{name: getattr(self, name)[:, targets] for name in ("Y", "votes", "totals")})
 
 
-def gather_galaxies(stores: Sequence[EmbeddingStore], questions: Sequence[Question], space: Space) -> list[Galaxies]:
+def gather_galaxies(
+    stores: Sequence[EmbeddingStore], questions: Sequence[Question], space: Space, seen: bool = False
+) -> list[Galaxies]:
     """
     Read the rows that have vectors, with sky objects that run through all stores.
+
+    Parameters
+    ----------
+    stores : sequence of EmbeddingStore
+    questions : sequence of Question
+    space : Space
+    seen : bool
+        Also of stores whose backbone was trained on some of their galaxies.
 
     Raises
     ------
     ProvenanceMismatch
         When different models made the stores.
+    SommelierError
+        When a backbone was trained on galaxies that would be scored.
     """
+    if not seen:
+        for store in stores:
+            refuse_seen(store)
     for store in stores[1:]:
         what = f"{stores[0].path} (here) and {store.path} (there)"
         require_same_model(stores[0].provenance.model, store.provenance.model, what)
@@ -95,6 +111,23 @@ def gather_galaxies(stores: Sequence[EmbeddingStore], questions: Sequence[Questi
             Galaxies(store.survey, store.ids[ok], vectors, Y[ok], votes[ok], totals[ok].astype(np.float32), numbers)
         )
     return gathered
+
+
+def refuse_seen(store: EmbeddingStore) -> None:
+    """
+    Refuse a store that holds galaxies which its backbone was trained on: tests on them show nothing.
+
+    Raises
+    ------
+    SommelierError
+    """
+    n_train = int((store.parts == "train").sum())
+    if n_train:
+        raise SommelierError(
+            f"the backbone that made {store.path} was trained on {n_train} of its {len(store)} galaxies: scores of "
+            "them say nothing of new ones. Extract galaxies that the run did not know, or take these all the same "
+            "(seen=True)."
+        )
 
 
 def join_galaxies(parts: Sequence[Galaxies]) -> Galaxies:

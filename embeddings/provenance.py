@@ -160,7 +160,12 @@ def require_same_cache(here: Provenance, there: Provenance, where: str) -> None:
     )
 
 
-def require_same_model(here: dict[str, Any], there: dict[str, Any], what: str) -> None:
+def require_same_model(
+    here: dict[str, Any],
+    there: dict[str, Any],
+    what: str,
+    advice: str = "Extract both with one backbone and one recipe.",
+) -> None:
     """
     Raise unless two model records are equal.
 
@@ -172,8 +177,7 @@ def require_same_model(here: dict[str, Any], there: dict[str, Any], what: str) -
     if digest_json(here) != digest_json(there):
         differences = "\n  ".join(list_differences(here, there, "model"))
         raise ProvenanceMismatch(
-            f"{what}: the vectors come from different models and cannot be mixed:\n  {differences}\n"
-            "Extract both with one backbone and one recipe."
+            f"{what}: the vectors come from different models and cannot be mixed:\n  {differences}\n{advice}"
         )
 
 

@@ -73,10 +73,20 @@ def read_recipe(run: RunRecord) -> Recipe:
 
 
 def choose_pools(options: Options, run: RunRecord | None) -> tuple[str, ...]:
-    """The poolings that are asked for; where none is, those that the run's head reads, or CLS."""
+    """
+    The poolings that are asked for; where none is, those that the run's head reads, or CLS.
+
+    Raises
+    ------
+    RunError
+        When the run's record has no pooling.
+    """
     if options.pools or run is None:
         return options.pools or POOLINGS[:1]
-    return tuple(str(run.record["space"]["pooling"]).split("+"))
+    try:
+        return tuple(run.record["space"]["pooling"].split("+"))
+    except (LookupError, TypeError, AttributeError) as error:
+        raise RunError(f"{run.folder}: the run's record has no space that can be read ({error!r}).") from error
 
 
 def require_run(store: EmbeddingStore, run: RunRecord | None, backbone: str) -> None:

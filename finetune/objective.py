@@ -62,12 +62,15 @@ class Objective:
         Targets of each question.
     relative : bool
         The study's weighting: over the largest weight in the batch instead of their sum.
+    totals : tuple of float
+        The median votes on each question among the training galaxies that were asked; of likelihoods alone.
     """
 
     loss: Loss
     widths: tuple[int, ...]
     answers: tuple[int, ...]
     relative: bool = False
+    totals: tuple[float, ...] = ()
 
     @property
     def counts_votes(self) -> bool:
@@ -78,11 +81,6 @@ class Objective:
     def n_outputs(self) -> int:
         """Of the network."""
         return sum(self.widths) + (len(self.widths) if self.loss == "dirichlet-multinomial" else 0)
-
-    @property
-    def output(self) -> Literal["sigmoid", "softmax"]:
-        """What turns outputs into fractions."""
-        return "softmax" if self.counts_votes else "sigmoid"
 
     def __call__(self, outputs: Tensor, labels: Labels) -> Tensor:
         """
@@ -161,9 +159,11 @@ def make_objective(
         means = np.clip(np.nanmean(Y[train], axis=0, dtype=np.float64), EDGE, 1 - EDGE)
         return objective, Labels(torch.from_numpy(Y), weighed, torch.empty(len(Y), 0)), np.log(means / (1 - means))
     ballots = collect_ballots(table.columns, Y, table.votes)
-    objective = Objective(loss, ballots.widths, answers)
+    trained = ballots.take(train)
+    medians = tuple(float(np.median(total[total > 0])) if total.any() else 1.0 for total in trained.totals.T)
+    objective = Objective(loss, ballots.widths, answers, totals=medians)
     bias = np.zeros(objective.n_outputs)
-    bias[: sum(ballots.widths)] = np.log(ballots.take(train).shares)
+    bias[: sum(ballots.widths)] = np.log(trained.shares)
     counts = torch.from_numpy(ballots.counts.astype(np.float32))
     return objective, Labels(torch.from_numpy(Y), weighed, counts), bias
 

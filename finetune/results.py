@@ -110,7 +110,12 @@ def write_head(
     source = find_in_folder(str(folder), folder / BACKBONE)
     model = source.to_dict() | recipe.to_dict()
     space = Space(source.depth, network.pooling)
-    head = FineTunedHead.from_layers(table.questions, fold_network(network.head), objective.output, objective.widths)
+    layers = fold_network(network.head)
+    if objective.counts_votes:
+        shape = (objective.widths, objective.totals)
+        head = FineTunedHead.from_layers(table.questions, layers, "softmax", *shape)
+    else:
+        head = FineTunedHead.from_layers(table.questions, layers, "sigmoid")
     test = metrics["test"] or {}
     details = {"run": str(folder), **{key: test[key] for key in test if key != "scores"}}
     FittedHead(

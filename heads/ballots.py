@@ -137,3 +137,20 @@ class VoteDistribution:
         apart = 1 / (1 + self.precision)  # correlation of two votes on one galaxy
         variance = self.means * (1 - self.means)
         return np.asarray(np.sqrt(variance * (one_vote + (1 - one_vote) * apart)[:, None]))
+
+
+def read_distributions(outputs: Array, widths: Sequence[int]) -> list[VoteDistribution]:
+    """
+    What a vote model's outputs say of each question.
+
+    Parameters
+    ----------
+    outputs : (n_galaxies, sum of widths) or (n_galaxies, sum of widths + n_questions) array
+        Logits of all answers; then, of a Dirichlet-multinomial, the precision's output of each question.
+    widths : sequence of int
+        How many logits each question has.
+    """
+    n_answers = sum(widths)
+    logits = split_questions(outputs[:, :n_answers], widths)
+    precisions = list(outputs[:, n_answers:].T) or [None] * len(logits)
+    return [VoteDistribution.from_outputs(*pair) for pair in zip(logits, precisions, strict=True)]

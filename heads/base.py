@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from embeddings.errors import HeadError
 from embeddings.questions import Kind, Question, list_targets, target_kinds
-from heads.splits import cut_folds
+from heads.splits import OUTSIDE, cut_folds
 
 Array = np.ndarray[Any, Any]
 INNER_FOLDS = 5
@@ -61,7 +61,14 @@ class Head(RegressorMixin, BaseEstimator):
         self.random_state = random_state
         self.weight_by_votes = weight_by_votes
 
-    def fit(self, X: Array, Y: Array, votes: Array | None = None, groups: Array | None = None) -> Self:
+    def fit(
+        self,
+        X: Array,
+        Y: Array,
+        votes: Array | None = None,
+        groups: Array | None = None,
+        validation: Array | None = None,
+    ) -> Self:
         """
         Fit on the galaxies whose targets are there.
 
@@ -74,6 +81,8 @@ class Head(RegressorMixin, BaseEstimator):
             Vote counts, for `weight_by_votes` and for heads that learn from counts.
         groups : (n_galaxies,) array, optional
             Sky objects, kept whole in inner folds; every row its own by default.
+        validation : (n_galaxies,) bool array, optional
+            Galaxies that are not learned from, and make every choice that is otherwise made in inner folds.
 
         Raises
         ------
@@ -81,7 +90,7 @@ class Head(RegressorMixin, BaseEstimator):
             When Y or votes do not fit X or the questions, Y is infinite or has a target without labels, or votes are
             needed and are not there.
         """
-        self._fit(*self._prepare(X, Y, votes, groups))
+        self._fit(*self._prepare(X, Y, votes, groups, validation))
         return self
 
     def predict(self, X: Array) -> Array:
@@ -114,26 +123,57 @@ class Head(RegressorMixin, BaseEstimator):
         return tags
 
     def _fit(self, X: Array, Y: Array, votes: Array | None, groups: Array) -> None:
+        """Learn from rows whose group is not below 0; the others are there to choose, see `_inner_folds`."""
         raise NotImplementedError
 
     def _predict(self, X: Array) -> Array:
         raise NotImplementedError
 
     def _prepare(
-        self, X: Array, Y: Array, votes: Array | None = None, groups: Array | None = None
+        self,
+        X: Array,
+        Y: Array,
+        votes: Array | None = None,
+        groups: Array | None = None,
+        validation: Array | None = None,
     ) -> tuple[Array, Array, Array | None, Array]:
         """What `fit` is given, checked and standardised, as `_fit` takes it."""
         X = self._check_vectors(X, ensure_min_samples=2)
         Y = self._check_targets(X, np.asarray(Y, dtype=X.dtype))
         self.n_targets_ = Y.shape[1]
-        self.mean_ = X.mean(axis=0)
-        spread = X.std(axis=0)
+        groups = self._number_groups(Y, groups, validation)
+        learned = X if validation is None else X[groups >= 0]
+        self.mean_ = learned.mean(axis=0)
+        spread = learned.std(axis=0)
         # the spread of a constant feature is a rounding error: dividing by it would blow up another survey's constant
-        varies = (X.max(axis=0) > X.min(axis=0)) & (spread > 0)
+        varies = (learned.max(axis=0) > learned.min(axis=0)) & (spread > 0)
         self.scale_ = np.where(varies, spread, 1).astype(X.dtype)
         self.inner_score_ = float("-inf")
         votes = None if votes is None else self._check_votes(Y, np.asarray(votes, dtype=X.dtype))
-        return self._standardise(X), Y, votes, np.arange(len(X)) if groups is None else np.asarray(groups)
+        return self._standardise(X), Y, votes, groups
+
+    def _number_groups(self, Y: Array, groups: Array | None, validation: Array | None) -> Array:
+        """Sky objects numbered from 0 on, those of galaxies that are there to choose from -1 downwards."""
+        numbers = np.arange(len(Y)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        if validation is None:
+            return numbers
+        chooses = np.asarray(validation)
+        if chooses.shape != (len(Y),) or chooses.dtype != bool:
+            raise TargetsError(
+                f"validation is one boolean for each of {len(Y)} galaxies; got {chooses.dtype} of {chooses.shape}."
+            )
+        if not 2 <= (~chooses).sum() < len(Y):
+            raise TargetsError(
+                f"{chooses.sum()} of {len(Y)} galaxies choose; it takes one, and 2 others to learn from."
+            )
+        for question, columns in self._columns(Y):
+            asked = np.asarray(~np.isnan(Y[:, columns]).any(axis=1))
+            for side, what in ((~chooses, "training"), (chooses, "validation")):
+                if not asked[side].any():
+                    raise TargetsError(
+                        f"no {what} galaxy has labels of {', '.join(question.targets)}; leave it out with --targets."
+                    )
+        return np.where(chooses, -1 - numbers, numbers)
 
     def _place(self, X: Array) -> Array:
         """Vectors to predict from, checked and standardised as those that were learned from."""
@@ -215,7 +255,13 @@ class Head(RegressorMixin, BaseEstimator):
         return names[target] if names else f"target {target}"
 
     def _inner_folds(self, groups: Array, target: int = 0) -> Array:
-        """The fold of each training row, as many folds as the galaxies allow, at most `INNER_FOLDS`."""
+        """
+        The fold of each training row, as many folds as the galaxies allow, at most `INNER_FOLDS`.
+
+        Galaxies that are there to choose are the only fold, all others lie outside; see `heads.splits.find_learned`.
+        """
+        if (groups < 0).any():
+            return np.where(groups < 0, 0, OUTSIDE)
         n_groups = len(np.unique(groups))
         if n_groups < 2:
             raise TargetsError(

@@ -28,7 +28,8 @@ class MeanHead(Baseline):
     saved = ("target_mean_",)
 
     def _fit(self, X: Array, Y: Array, votes: Array | None, groups: Array) -> None:
-        weights = self._weigh(Y, votes)
+        weights, learned = self._weigh(Y, votes), groups >= 0
+        Y, weights = Y[learned], None if weights is None else weights[learned]
         if weights is None:
             self.target_mean_ = np.nanmean(Y, axis=0)
         else:

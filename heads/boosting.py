@@ -85,10 +85,11 @@ class XGBoostHead(Head):
 
     def _fit(self, X: Array, Y: Array, votes: Array | None, groups: Array) -> None:
         load_xgboost()  # before any work
-        ridge = self._make_ridge(self.questions).fit(X, Y, votes, groups)
+        chooses = groups < 0
+        ridge = self._make_ridge(self.questions).fit(X, Y, votes, groups, chooses if chooses.any() else None)
         self.coef_, self.intercept_ = _unstandardise(ridge)
         self.inner_score_ = ridge.inner_score_
-        self.components_ = self._find_components(X)
+        self.components_ = self._find_components(X[~chooses])
         self.boosters_: dict[int, Any] = {}
         held_out = self._inner_folds(groups) == 0
         columns = [(q, c) for q, c in self._columns(Y) if _count_least(Y[:, c], groups, held_out) >= MIN_GALAXIES]
@@ -104,10 +105,12 @@ class XGBoostHead(Head):
         weights = self._weigh(Y, votes)
         Y = Y[:, targets]
         weights = (~np.isnan(Y)).astype(X.dtype) if weights is None else weights[:, targets]
-        inner = self._make_ridge([question for question, _ in columns])
-        inside = ~held_out
-        inner.fit(X[inside], Y[inside], None if votes is None else votes[inside][:, targets], groups[inside])
-        coef, intercept = _unstandardise(inner)
+        if (groups < 0).any():  # the ridge that predicts has not seen them either
+            coef, intercept = self.coef_[:, targets], self.intercept_[targets]
+        else:
+            inner, inside = self._make_ridge([question for question, _ in columns]), ~held_out
+            inner.fit(X[inside], Y[inside], None if votes is None else votes[inside][:, targets], groups[inside])
+            coef, intercept = _unstandardise(inner)
         residual = np.nan_to_num(Y - (X @ coef + intercept))
         before = (weights * residual**2)[held_out].sum(axis=0, dtype=np.float64)
         after = self._boost(X @ self.components_, residual, weights, held_out, targets, before)

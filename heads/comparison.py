@@ -73,13 +73,14 @@ def compare_heads(
     random_state: int = 0,
     weight_by_votes: bool = False,
     report: Callable[[Contender], None] | None = None,
+    seen: bool = False,
 ) -> list[Contender]:
     """
     Fit and score several heads on the same galaxies, cut into the same folds.
 
     Parameters
     ----------
-    stores, labels, targets, min_votes, spaces, n_folds, random_state, weight_by_votes
+    stores, labels, targets, min_votes, spaces, n_folds, random_state, weight_by_votes, seen
         As for `heads.fit_head`.
     heads : sequence of str
         Names; all by default. The mean predictor always runs, and first: it is what others must beat.
@@ -100,7 +101,8 @@ def compare_heads(
     for name in names:
         find_head(name)  # a typing error shows before the work
     stores = [stores] if isinstance(stores, EmbeddingStore) else list(stores)
-    split = cut_split(gather_training_set(stores, labels, targets, min_votes), n_folds, random_state, spaces)
+    data = gather_training_set(stores, labels, targets, min_votes, seen)
+    split = cut_split(data, n_folds, random_state, spaces)
     contenders: list[Contender] = []
     for name in names:
         yardstick = contenders[0].fitted if contenders else None

@@ -13,11 +13,12 @@ from sklearn.base import clone
 from embeddings.errors import HeadError
 from embeddings.provenance import Space
 from embeddings.questions import Question
+from embeddings.runs import PARTS
 from embeddings.store import EmbeddingStore
 from heads.base import Array, Head
 from heads.io import FittedHead, make_head
 from heads.metrics import METRICS, count, is_binary, leading_accuracy, score_pooled
-from heads.splits import cut_folds
+from heads.splits import OUTSIDE, cut_folds
 from heads.training import Labels, TrainingSet, gather_training_set, require_one_model
 
 
@@ -31,12 +32,16 @@ def fit_head(
     n_folds: int = 5,
     random_state: int = 0,
     weight_by_votes: bool = False,
+    seen: bool = False,
 ) -> FittedHead:
     """
     Fit a head on all labelled galaxies, and score it by nested cross-validation.
 
     Every choice (layer, pooling, penalty, number of neighbours) is made anew inside each outer fold's training
     galaxies, so the scores come from galaxies that chose nothing. Folds keep sky objects whole.
+
+    Where a fine-tuning run trained the backbone on some of the galaxies, the run's own split takes the place of all
+    folds: fitted on its training galaxies, chosen on its validation galaxies, scored on its test galaxies.
 
     Parameters
     ----------
@@ -57,14 +62,22 @@ def fit_head(
     random_state : int
     weight_by_votes : bool
         Of a head that is named; scores weigh all galaxies the same.
+    seen : bool
+        Cross-validate over all galaxies, also those that the backbone was trained on: scores look better than they are.
 
     Returns
     -------
     FittedHead
         ``scores`` and ``details`` as `evaluate_head` says.
+
+    Raises
+    ------
+    HeadError
+        When there is nothing to learn from, or only galaxies that the backbone was trained on.
     """
     stores = [stores] if isinstance(stores, EmbeddingStore) else list(stores)
-    split = cut_split(gather_training_set(stores, labels, targets, min_votes), n_folds, random_state, spaces)
+    data = gather_training_set(stores, labels, targets, min_votes, seen)
+    split = cut_split(data, n_folds, random_state, spaces)
     if isinstance(head, str):
         head = name_head(head, random_state, weight_by_votes)
     fitted = evaluate_head(head, split)
@@ -87,7 +100,7 @@ class Split:
     ----------
     data : TrainingSet
     folds : (n_galaxies,) int array
-        The outer fold of each galaxy.
+        The outer fold of each galaxy; `OUTSIDE` where galaxies of the backbone's run are no test galaxies.
     candidates : list of Space
     random_state : int
         That cut the folds.
@@ -103,10 +116,18 @@ class Split:
         """How many outer folds there are."""
         return int(self.folds.max()) + 1
 
+    def describe(self) -> str:
+        """What galaxies the scores are of."""
+        if (self.folds == OUTSIDE).any():
+            counts = ", ".join(f"{(self.data.parts == part).sum()} {part}" for part in PARTS)
+            return f"the backbone's own: {counts}"
+        note = f": {self.data.note}" if self.data.note else ""
+        return f"nested {self.n_folds}-fold cross-validation{note}"
+
 
 def cut_split(data: TrainingSet, n_folds: int, random_state: int, spaces: Sequence[Space] | None = None) -> Split:
     """
-    Cut outer folds, and list the spaces to choose from.
+    Cut outer folds, or take the test galaxies of the backbone's run for one; and list the spaces to choose from.
 
     Raises
     ------
@@ -115,14 +136,15 @@ def cut_split(data: TrainingSet, n_folds: int, random_state: int, spaces: Sequen
     StoreError
         When the first store does not hold a space that is asked for.
     """
-    folds = cut_folds(data.groups, n_folds, random_state)
+    own = data.parts == "test"
+    folds = np.where(own, 0, OUTSIDE) if own.any() else cut_folds(data.groups, n_folds, random_state)
     candidates = [data.stores[0].space(*space) for space in spaces] if spaces else list_candidates(data.stores)
     return Split(data, folds, candidates, random_state)
 
 
 def evaluate_head(head: Head, split: Split) -> FittedHead:
     """
-    Fit a copy of a head on everything, and score it by nested cross-validation.
+    Fit a copy of a head on everything that may teach it, and score it by the split.
 
     Returns
     -------
@@ -137,7 +159,7 @@ def evaluate_head(head: Head, split: Split) -> FittedHead:
     trials = [run_trial(template, data, folds, space) for space in split.candidates]
     chosen = [max(trials, key=lambda trial: trial.fold_scores[fold]) for fold in range(split.n_folds)]
     best = max(trials, key=lambda trial: trial.head.inner_score_)
-    P = np.empty_like(data.Y)
+    P = np.full_like(data.Y, np.nan)
     for fold, trial in enumerate(chosen):
         P[folds == fold] = trial.P[folds == fold]
     figures = measure_folds(data.Y, P, folds)
@@ -146,7 +168,7 @@ def evaluate_head(head: Head, split: Split) -> FittedHead:
         best.space,
         store.space_id(best.space),
         store.provenance.model,
-        data.ids,
+        data.ids[data.parts != "test"],
         list(score_targets(data.Y, P, figures, data.targets)),
         {
             "stores": [str(store.path) for store in data.stores],
@@ -154,6 +176,8 @@ def evaluate_head(head: Head, split: Split) -> FittedHead:
             "backbone": store.provenance.runs[-1]["backbone"],
             "galaxies": len(data.ids),
             "objects": data.n_objects,
+            "split": split.describe(),
+            "seen": data.n_seen,
             "folds": split.n_folds,
             "random_state": split.random_state,
             "spaces_tried": [space.name for space in split.candidates],
@@ -174,11 +198,11 @@ class Trial:
     ----------
     space : Space
     head : Head
-        Fitted on all galaxies.
+        Fitted on all galaxies that may teach it.
     fold_scores : list of float
         Inner score in each outer fold's training galaxies.
     P : (n_galaxies, n_targets) array
-        Each galaxy predicted by the fold that did not see it.
+        Each galaxy predicted by the fold that did not see it; NaN where all did.
     """
 
     space: Space
@@ -190,14 +214,23 @@ class Trial:
 def run_trial(template: Head, data: TrainingSet, folds: Array, space: Space) -> Trial:
     """Fit a head on one space: in each outer fold, and on everything. One space is in memory at a time."""
     X = data.read(space)
-    P = np.empty_like(data.Y)
+    P = np.full_like(data.Y, np.nan)
     scores = []
     for fold in range(folds.max() + 1):
         inside = folds != fold
-        head = clone(template).fit(X[inside], data.Y[inside], data.votes[inside], data.groups[inside])
+        head = _fit(template, X, data, inside)
         P[~inside] = head.predict(X[~inside])
         scores.append(head.inner_score_)
-    return Trial(space, clone(template).fit(X, data.Y, data.votes, data.groups), scores, P)
+    whole = head if (folds == OUTSIDE).any() else _fit(template, X, data, slice(None))
+    return Trial(space, whole, scores, P)
+
+
+def _fit(template: Head, X: Array, data: TrainingSet, rows: Array | slice) -> Head:
+    """Fit a copy of a head on some rows; those that chose the backbone's weights choose here as well."""
+    validation = data.parts[rows] == "val"
+    columns = (X[rows], data.Y[rows], data.votes[rows], data.groups[rows])
+    head: Head = clone(template)
+    return head.fit(*columns, validation if validation.any() else None)
 
 
 def list_candidates(stores: Sequence[EmbeddingStore]) -> list[Space]:

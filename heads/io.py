@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import zipfile
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -18,6 +19,7 @@ from embeddings.files import hash_file, sync_path
 from embeddings.layout import decode_strings, encode_strings
 from embeddings.provenance import Space, digest_space, require_same_model
 from embeddings.questions import Question, list_targets
+from embeddings.runs import HEAD, RUN_RECORD, RunRecord
 from embeddings.store import EmbeddingStore
 from heads.base import Array, Head
 
@@ -31,6 +33,7 @@ HEADS = {  # loaded on use: torch and xgboost take seconds
     "xgboost": "heads.boosting:XGBoostHead",
     "votes": "heads.votes:VotesHead",
 }
+UNFITTED = {"finetuned": "heads.finetuned:FineTunedHead"}  # trained with a backbone: loaded, never fitted
 FORMAT = "galaxy-sommelier/head"
 VERSION = "1.1"  # 1.1: files of a head's own beside the arrays
 RECORD, ARRAYS = "head.json", "arrays.npz"
@@ -47,7 +50,7 @@ class Predictions:
     P : (n_galaxies, n_targets) array
     targets : list of str
     seen : int
-        How many of the galaxies the head was fitted on: on them it looks better than it is.
+        How many of the galaxies the head or its backbone was trained on: on them it looks better than it is.
     columns : dict of str to (n_galaxies,) array
         What the head says beside the targets, such as ``<target>_std``.
     """
@@ -113,11 +116,15 @@ class FittedHead:
         StoreError
             When it does not hold the head's layer and pooling.
         """
-        require_same_model(self.model, store.provenance.model, f"this head (here) and {store.path} (there)")
+        what, run = f"this head (here) and {store.path} (there)", self.details.get("run")
+        pools = " ".join(f"--pool {space.pooling}" for space in self.space.parts())
+        command = f"sommelier extract CATALOG --backbone {run} --layer {self.space.layer} {pools} -o STORE"
+        advice = (f"Make a store for it with: {command}",) if run else ()
+        require_same_model(self.model, store.provenance.model, what, *advice)
         space = store.space(*self.space)
         ok = store.ok
         ids = store.ids[ok]
-        seen = int(np.isin(ids, self.train_ids).sum())
+        seen = int((np.isin(ids, self.train_ids) | (store.parts[ok] == "train")).sum())
         X = store.read_vectors(space, ok)
         return Predictions(ids, self.head.predict(X), self.targets, seen, self.head.predict_columns(X))
 
@@ -172,14 +179,20 @@ class FittedHead:
 
 def load_head(folder: str | os.PathLike[str]) -> FittedHead:
     """
-    Read a head that `FittedHead.save` wrote.
+    Read a head that `FittedHead.save` wrote, or that of a fine-tuning run's folder.
 
     Raises
     ------
     HeadError
         When the folder is missing, damaged, or of another version.
+    RunError
+        When the run never finished.
     """
     folder = Path(folder)
+    if (folder / RUN_RECORD).is_file():
+        run = RunRecord.open(folder).require_finished()
+        fitted = load_head(run.folder / HEAD)
+        return replace(fitted, details=fitted.details | {"run": str(folder)})
     try:
         record = json.loads((folder / RECORD).read_text())
         # opened here: numpy leaves a file open that is no zip
@@ -217,7 +230,7 @@ def load_head(folder: str | os.PathLike[str]) -> FittedHead:
 def _assemble(folder: Path, record: dict[str, Any], arrays: dict[str, Array]) -> FittedHead:
     """The head that a record and its arrays describe."""
     questions = tuple(Question.from_dict(question) for question in record["questions"])
-    head = make_head(record["head"], questions, **record["parameters"])
+    head = find_head(record["head"], HEADS | UNFITTED)(questions=questions, **record["parameters"])
     head.from_arrays({name.removeprefix("head/"): a for name, a in arrays.items() if name.startswith("head/")})
     head.from_files({name: (folder / name).read_bytes() for name in record.get("files", {})})
     space = Space(record["space"]["layer"], record["space"]["pooling"])
@@ -241,18 +254,18 @@ def make_head(name: str, questions: tuple[Question, ...] | None = None, **parame
     return find_head(name)(questions=questions, **parameters)
 
 
-def find_head(name: str) -> type[Head]:
+def find_head(name: str, known: Mapping[str, str] = HEADS) -> type[Head]:
     """
-    The class of a head.
+    The class of a head, of those that can be fitted by default.
 
     Raises
     ------
     HeadError
         For an unknown name, with the nearest.
     """
-    if name not in HEADS:
-        raise HeadError(f"the head {name!r} is not known. {did_you_mean(name, HEADS)}")
-    found: type[Head] = resolve_name(HEADS[name])
+    if name not in known:
+        raise HeadError(f"the head {name!r} is not known. {did_you_mean(name, known)}")
+    found: type[Head] = resolve_name(known[name])
     return found
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from embeddings.questions import Question
 from embeddings.search import find_neighbours
 from heads.base import Array, Head, group_targets, mean_r2
+from heads.splits import find_learned
 
 K_CHOICES = (3, 5, 10, 20, 40, 80)
 MIN_DISTANCE = 1e-3  # below this two images are the same to float16
@@ -54,13 +55,14 @@ class KNNHead(Head):
         weights = self._weigh(Y, votes)
         self.X_, self.Y_ = _normalise(X), Y
         self.weights_ = np.empty((0, Y.shape[1]), Y.dtype) if weights is None else weights
-        self.target_mean_ = np.nanmean(Y, axis=0)
-        choices = np.array([k for k in self.k_choices if k <= len(X)] or [len(X)])
         folds = self._inner_folds(groups)
+        learned = find_learned(folds)
+        self.target_mean_ = np.nanmean(Y[learned], axis=0)
+        choices = np.array([k for k in self.k_choices if k <= learned.sum()] or [learned.sum()])
         self.k_, residual = np.zeros(Y.shape[1], np.int64), np.zeros(Y.shape[1])
         judged, rng = np.zeros(Y.shape, bool), np.random.default_rng(self.random_state)
         for rows, targets in group_targets(Y, weights):
-            judges = np.sort(rng.permutation(np.flatnonzero(rows))[:MAX_JUDGED])
+            judges = np.sort(rng.permutation(np.flatnonzero(rows & (folds >= 0)))[:MAX_JUDGED])
             squares = self._judge(choices, rows, judges, targets, folds)
             best = squares.argmin(axis=0)
             self.k_[targets], residual[targets] = choices[best], squares[best, np.arange(len(targets))]
@@ -68,6 +70,8 @@ class KNNHead(Head):
         self.inner_score_ = mean_r2(
             residual, np.where(judged, Y, np.nan), None if weights is None else np.where(judged, weights, 0)
         )
+        if not learned.all():
+            self.X_, self.Y_, self.weights_ = self.X_[learned], Y[learned], self.weights_[learned[: len(self.weights_)]]
 
     def _judge(self, choices: Array, rows: Array, judges: Array, targets: Array, folds: Array) -> Array:
         """Sums of squared residuals of some galaxies, (n_choices, n_targets), each by the folds that it is not in."""

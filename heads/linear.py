@@ -12,6 +12,7 @@ from sklearn.base import clone
 from embeddings.questions import Question
 from heads.base import Array, Head, TargetsError, group_targets, mean_r2
 from heads.moments import Moments, Sample
+from heads.splits import find_learned
 from heads.threads import limit_blas, limit_threads
 
 ALPHAS = tuple(10.0 ** np.arange(-2, 6.25, 0.5))
@@ -62,8 +63,11 @@ class RidgeHead(Head):
             folds = self._cut(groups[index], targets[0])
             with limit_threads(X.size):
                 parts = [Moments.of(sample, index[folds == fold]) for fold in range(folds.max() + 1)]
+                if not (folds >= 0).all():
+                    parts.append(Moments.of(sample, index[folds < 0]))
             residual[targets] = self._solve(sample, index, folds, parts, targets)
-        self.inner_score_ = mean_r2(residual, Y, weights)
+        judges = groups < 0 if (groups < 0).any() else groups >= 0
+        self.inner_score_ = mean_r2(residual, Y[judges], None if weights is None else weights[judges])
 
     def _allocate(self, X: Array) -> Array:
         """Make room for what is fitted, and for each target's residual."""
@@ -78,12 +82,13 @@ class RidgeHead(Head):
         return self._inner_folds(groups, target)
 
     def _solve(self, sample: Sample, index: Array, folds: Array, parts: list[Moments], targets: Array) -> Array:
-        """Choose and fit some targets from the sums of each fold; their residuals over the folds."""
-        whole = sum(parts[1:], parts[0])
-        alphas = np.asarray(self.alphas, np.float64) * whole.n / len(index)  # as if the weights' mean were one
+        """Choose and fit some targets from the sums of each fold (and of what lies outside); their residuals."""
+        rows = index[find_learned(folds)]
+        whole = parts[-1] if len(rows) < len(index) else sum(parts[1:], parts[0])
+        alphas = np.asarray(self.alphas, np.float64) * whole.n / len(rows)  # as if the weights' mean were one
         with limit_blas():  # LAPACK's threads wait for each other longer than they work
             best, residual = choose_alpha(sample, index, folds, parts, alphas)
-            coef = whole.decompose(sample, index).solve(alphas[best])
+            coef = whole.decompose(sample, rows).solve(alphas[best])
         self.coef_[:, targets] = coef
         self.intercept_[targets] = whole.y_mean - whole.x_mean @ coef
         self.alpha_[targets] = np.asarray(self.alphas)[best]
@@ -133,7 +138,7 @@ def choose_alpha(
         return np.array([held_out.residual(spectrum.solve(alpha)) for alpha in alphas])
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        residual = np.sum(list(pool.map(judge, range(len(parts)))), axis=0)
+        residual = np.sum(list(pool.map(judge, range(folds.max() + 1))), axis=0)
     best = residual.argmin(axis=0)
     return best, residual[best, np.arange(n_targets)]
 

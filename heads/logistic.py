@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import helmert
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
@@ -16,6 +17,7 @@ from heads.threads import limit_blas, limit_threads
 
 ALPHAS = tuple(10.0 ** np.arange(5, -1.25, -0.5))
 RANK_TOLERANCE = 1e-10  # of the largest eigenvalue: directions below have no say under any penalty above
+MAX_JUDGED = 8192  # galaxies of a question that choose its penalty: more make it no better, only later
 MIN_SHARE = 1e-6  # an answer that nobody gave starts here
 
 
@@ -28,8 +30,9 @@ class LogisticHead(Head):
     up to one (a single answer, some of them), what is left over is an answer too, and is not predicted.
 
     All inner folds and the whole are fitted in one L-BFGS, so that each of its steps reads the vectors once for all,
-    along a path from the strongest penalty on, until the held-out likelihood falls. The basis is that of the Gram
-    matrix, in which the Hessian is close to diagonal.
+    along a path from the strongest penalty on, until the held-out likelihood falls; on the path with at most
+    `MAX_JUDGED` galaxies, evenly spread. The basis is that of the Gram matrix, in which the Hessian is close to
+    diagonal.
 
     Parameters
     ----------
@@ -75,16 +78,17 @@ class LogisticHead(Head):
             index, shares = share_out(question, Y[:, columns])
             weight = np.ones(len(index)) if weights is None else weights[index, columns[0]].astype(np.float64)
             folds = self._inner_folds(groups[index], columns[0])
-            block = np.ix_(index, np.array(columns))
+            judged = folds >= 0
+            block = np.ix_(index[judged], np.array(columns))
             used[block] = Y[block]
             with limit_threads(X.size):
                 fits = FoldFits.prepare(X, shares, weight, index, folds)
-                residual[columns] = weight @ (Y[block] - self._keep_best(fits, columns)) ** 2
+                residual[columns] = weight[judged] @ (Y[block] - self._keep_best(fits, columns)[judged]) ** 2
         self.inner_score_ = mean_r2(residual, used, weights)
 
     def _keep_best(self, fits: FoldFits, columns: range) -> Array:
         """Keep the best fit of a question; what the inner folds predict under its penalty, (n_rows, n_answers)."""
-        alpha, coef, intercept, P = fits.choose(sorted(self.alphas, reverse=True), self.tolerance)
+        alpha, coef, intercept, P = fits.fit(sorted(self.alphas, reverse=True), self.tolerance)
         if P.shape[1] > len(columns):
             self.open_[columns] = True
             coef, intercept = coef - coef[:, -1:], intercept - intercept[-1]
@@ -125,28 +129,36 @@ def share_out(question: Question, Y: Array) -> tuple[Array, Array]:
 @dataclass(frozen=True)
 class FoldFits:
     """
-    The fits of one question on all but each inner fold, and on everything.
+    The fits of one question on all but each inner fold, and on everything; or on what lies outside the only fold.
+
+    The best coefficients add up to zero over the answers, so one fewer than answers are fitted: along orthonormal
+    contrasts, which leave the penalty as it is.
 
     Attributes
     ----------
     Z : (n_rows, rank) array
         Centred vectors in the basis of their Gram matrix.
-    S : (n_answers, 1, n_rows) array
+    S : (n_answers, n_rows) array
         Fractions that add up to one.
     W : (n_folds + 1, n_rows) array
-        What a row weighs in each fit, the whole last.
+        What a row weighs in each fit, the whole last; (1, n_rows) where rows lie outside the folds.
+    judges : (n_rows,) array
+        What a row weighs when a fit is judged that did not see it.
     folds : (n_rows,) int array
     values, vectors, mean : (rank,), (embed_dim, rank) and (embed_dim,) arrays
         Eigenvalues, basis and centre.
+    contrasts : (n_answers, n_answers - 1) array
     """
 
     Z: Array
     S: Array
     W: Array
+    judges: Array
     folds: Array
     values: Array
     vectors: Array
     mean: Array
+    contrasts: Array
 
     @classmethod
     def prepare(cls, X: Array, shares: Array, weight: Array, index: Array, folds: Array) -> FoldFits:
@@ -160,11 +172,20 @@ class FoldFits:
         kept = spectrum.values >= RANK_TOLERANCE * spectrum.values.max()
         values, vectors = spectrum.values[kept], spectrum.vectors[:, kept]
         Z = (X[index] - moments.x_mean.astype(X.dtype)) @ vectors.astype(X.dtype)
-        inside = folds != np.arange(folds.max() + 2)[:, None]
-        W = (inside * weight).astype(X.dtype)
-        return cls(Z, shares.T[:, None].astype(X.dtype, order="C"), W, folds, values, vectors, moments.x_mean)
+        held_out = folds >= 0
+        inside = folds != np.arange(folds.max() + 1 + held_out.all())[:, None]
+        W, judges = (inside * weight).astype(X.dtype), (held_out * weight).astype(X.dtype)
+        S = shares.T.astype(X.dtype, order="C")
+        return cls(Z, S, W, judges, folds, values, vectors, moments.x_mean, helmert(len(S)).T)
 
-    def choose(self, alphas: Sequence[float], tolerance: float) -> tuple[float, Array, Array, Array]:
+    def thin(self, most: int) -> FoldFits:
+        """The same from at most so many rows, evenly spread."""
+        n = len(self.Z)
+        rows = np.linspace(0, n - 1, min(most, n)).astype(np.int64)
+        thinned = {name: getattr(self, name)[..., rows] for name in ("S", "W", "judges", "folds")}
+        return replace(self, Z=self.Z[rows], values=self.values * len(rows) / n, **thinned)
+
+    def fit(self, alphas: Sequence[float], tolerance: float) -> tuple[float, Array, Array, Array]:
         """
         The penalty with the best held-out likelihood, and the fit on everything under it.
 
@@ -181,39 +202,58 @@ class FoldFits:
         P : (n_rows, n_answers) array
             Each row predicted by the fit that did not see it.
         """
-        best, rows = np.inf, np.arange(len(self.Z))
-        coef, intercept = self.start()
-        for alpha in alphas:
+        alpha, coef, intercept = alphas[0], *self.start()
+        thinned = len(self.Z) > MAX_JUDGED
+        if len(alphas) > 1:
+            alpha, coef, intercept = (self.thin(MAX_JUDGED) if thinned else self).choose(alphas, tolerance)
+        if thinned or len(alphas) == 1:
             coef, intercept = self.minimise(coef, intercept, alpha, tolerance)
-            held_out = self.log_p(coef, intercept)[:, self.folds, rows]
-            loss = -(self.W[-1] * self.S[:, 0] * held_out).sum(dtype=np.float64)
+        whole = self.vectors @ coef[:, :, -1] @ self.contrasts.T
+        return (
+            alpha,
+            whole,
+            self.contrasts @ intercept[:, -1] - self.mean @ whole,
+            np.exp(self.hold_out(coef, intercept)).T,
+        )
+
+    def choose(self, alphas: Sequence[float], tolerance: float) -> tuple[float, Array, Array]:
+        """The best of some penalties by what is held out, and the coefficients and intercepts under it."""
+        best, state = np.inf, self.start()
+        for alpha in alphas:
+            state = self.minimise(*state, alpha, tolerance)
+            loss = -(self.judges * self.S * self.hold_out(*state)).sum(dtype=np.float64)
             if loss >= best:
                 break
-            best, whole = loss, self.vectors @ coef[:, :, -1]
-            found = alpha, whole, intercept[:, -1] - self.mean @ whole, np.exp(held_out).T
+            best, found = loss, (alpha, *state)
         return found
 
-    def start(self) -> tuple[Array, Array]:
-        """Coefficients (rank, n_answers, n_fits) of zero, and the intercepts (n_answers, n_fits) that go with them."""
-        shares = np.maximum((self.W @ self.S[:, 0].T).T / self.W.sum(axis=1), MIN_SHARE)
-        return np.zeros((self.Z.shape[1], *shares.shape)), np.log(shares).astype(np.float64)
+    def hold_out(self, coef: Array, intercept: Array) -> Array:
+        """Log probabilities (n_answers, n_rows) by the fits that did not see a row."""
+        return np.asarray(log_softmax(self.apply(coef, intercept)[:, self.folds, np.arange(len(self.Z))], axis=0))
 
-    def log_p(self, coef: Array, intercept: Array) -> Array:
-        """Log probabilities, (n_answers, n_fits, n_rows)."""
-        logits = self.Z @ coef.reshape(len(coef), -1).astype(self.Z.dtype)
-        logits = logits.T.reshape(*intercept.shape, -1) + intercept[:, :, None].astype(self.Z.dtype)
-        return np.asarray(log_softmax(logits, axis=0))
+    def start(self) -> tuple[Array, Array]:
+        """Coefficients (rank, n_contrasts, n_fits) of zero, and their intercepts (n_contrasts, n_fits)."""
+        shares = np.maximum((self.W @ self.S.T).T / self.W.sum(axis=1), MIN_SHARE)
+        intercept = self.contrasts.T @ np.log(shares)
+        return np.zeros((self.Z.shape[1], *intercept.shape)), intercept
+
+    def apply(self, coef: Array, intercept: Array) -> Array:
+        """Logits, (n_answers, n_fits, n_rows)."""
+        along = self.Z @ coef.reshape(len(coef), -1).astype(self.Z.dtype)
+        along += intercept.ravel().astype(self.Z.dtype)
+        logits = self.contrasts.astype(self.Z.dtype) @ along.T.reshape(len(intercept), -1)
+        return np.asarray(logits.reshape(len(logits), -1, len(self.Z)))
 
     def minimise(self, coef: Array, intercept: Array, alpha: float, tolerance: float) -> tuple[Array, Array]:
         """
         Fit all folds from where another penalty left them.
 
-        In steps of 1 / sqrt(p (1 - p) l + alpha), p an answer's mean fraction and l an eigenvalue, the Hessian is about
-        the identity.
+        In steps of 1 / sqrt(c l + alpha), c the likelihood's curvature along a contrast and l an eigenvalue, the
+        Hessian is about the identity.
         """
         n = len(self.Z)
-        mean = np.clip((self.S[:, 0] @ self.W[-1]) / self.W[-1].sum(), MIN_SHARE, 1 - MIN_SHARE).astype(np.float64)
-        curvature = (mean * (1 - mean))[:, None]
+        mean = np.clip((self.S @ self.W[-1]) / self.W[-1].sum(), MIN_SHARE, 1 - MIN_SHARE).astype(np.float64)
+        curvature = (mean @ self.contrasts**2 - (mean @ self.contrasts) ** 2)[:, None]
         steps = np.sqrt(n / (curvature * self.values[:, None, None] + alpha)), 1 / np.sqrt(curvature)
 
         def unpack(u: Array) -> tuple[Array, Array]:
@@ -222,13 +262,25 @@ class FoldFits:
 
         def loss(u: Array) -> tuple[float, Array]:
             coef, intercept = unpack(u)
-            log_p = self.log_p(coef, intercept)
-            value = -(self.W * (self.S * log_p).sum(axis=0)).sum(dtype=np.float64) + alpha / 2 * (coef**2).sum()
-            error = self.W * (np.exp(log_p) - self.S)
-            slope = (self.Z.T @ error.reshape(-1, n).T).reshape(coef.shape) + alpha * coef
-            slopes = slope * steps[0], error.sum(axis=2, dtype=np.float64) * steps[1]
-            return value / n, np.concatenate([part.ravel() for part in slopes]) / n
+            value, slope, intercept_slope = self.evaluate(coef, intercept)
+            slopes = (slope + alpha * coef) * steps[0], intercept_slope * steps[1]
+            return (value + alpha / 2 * (coef**2).sum()) / n, np.concatenate([part.ravel() for part in slopes]) / n
 
         start = np.concatenate([(coef / steps[0]).ravel(), (intercept / steps[1]).ravel()])
         options = {"ftol": tolerance, "gtol": tolerance, "maxiter": 1000}
         return unpack(minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x)
+
+    def evaluate(self, coef: Array, intercept: Array) -> tuple[float, Array, Array]:
+        """Minus the log likelihood, summed over the fits, and its slopes in coefficients and intercepts."""
+        logits = self.apply(coef, intercept)
+        logits -= logits.max(axis=0)
+        p = np.exp(logits)
+        total = p.sum(axis=0)
+        cost = self.W * (np.log(total) - np.einsum("an,afn->fn", self.S, logits))
+        p /= total
+        p -= self.S[:, None]
+        p *= self.W
+        error = self.contrasts.T.astype(p.dtype) @ p.reshape(len(p), -1)
+        slope = (self.Z.T @ error.reshape(-1, len(self.Z)).T).reshape(coef.shape)
+        sums = error.reshape(*intercept.shape, -1).sum(axis=2, dtype=np.float64)
+        return float(cost.sum(dtype=np.float64)), slope, sums

@@ -82,8 +82,9 @@ class MLPHead(Head):
         held_out = self._inner_folds(groups) == 0
         if (~held_out).sum() < 2:
             raise TargetsError("an mlp learns from at least 2 galaxies beside those it holds out. Give more galaxies.")
-        self.target_mean_ = np.nanmean(Y, axis=0)
-        spread = np.nanstd(Y, axis=0)
+        learned = groups >= 0
+        self.target_mean_ = np.nanmean(Y[learned], axis=0)
+        spread = np.nanstd(Y[learned], axis=0)
         self.target_scale_ = np.where(spread > 0, spread, 1).astype(Y.dtype)
         fractions = self._find_fractions()
         scale = torch.from_numpy(self.target_scale_).float()

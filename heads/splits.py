@@ -11,6 +11,13 @@ from sklearn.model_selection import GroupKFold
 from embeddings.errors import HeadError
 
 Array = np.ndarray[Any, Any]
+OUTSIDE = -1  # the fold of rows that are learned from in every fold
+
+
+def find_learned(folds: Array) -> Array:
+    """(n_rows,) bool: what the last fit learns from. All rows, or where folds leave some outside, these alone."""
+    outside = folds == OUTSIDE
+    return outside if outside.any() else np.ones(len(folds), bool)
 
 
 def hash_share(text: str) -> float:

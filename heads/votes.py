@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 
 from embeddings.questions import Question, expected_shares, list_targets
-from heads.ballots import Array, Ballots, VoteDistribution, collect_ballots, split_questions
+from heads.ballots import Array, Ballots, VoteDistribution, collect_ballots, read_distributions, split_questions
 from heads.base import Head, TargetsError
 from heads.layers import FILE, apply_layers, pack_layers, unpack_layers
 from heads.mlp import score_held_out
+from heads.splits import find_learned
 from heads.threads import limit_threads
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class VotesHead(Head):
             raise TargetsError(f"the likelihood is {' or '.join(LIKELIHOODS)}, not {self.likelihood!r}.")
         X, ballots = np.ascontiguousarray(X), collect_ballots(self._columns(Y), Y, votes)
         self.widths_ = np.array(ballots.widths)
-        totals = ballots.totals
+        totals = ballots.totals[groups >= 0]
         self.totals_ = np.array([np.median(total[total > 0]) if total.any() else 1 for total in totals.T])
         folds = self._inner_folds(groups)
         with limit_threads(X.size):
@@ -111,6 +112,9 @@ class VotesHead(Head):
         chosen = best.repeat([len(columns) for _, columns in self._columns(Y)])
         held_out_P = np.take_along_axis(P[:, tried], chosen[None, None, :], axis=0)[0]
         self.inner_score_ = score_held_out(Y, held_out_P, tried)
+        learned = find_learned(folds)
+        if not learned.all():
+            X, ballots = X[learned], ballots.take(learned)
         self._keep(Problem(X, ballots, loss, axes, self.tolerance).solve(self.alpha_))
 
     def _follow(self, problem: Problem, alphas: Array, X: Array, ballots: Ballots) -> tuple[Array, Array]:
@@ -257,11 +261,7 @@ class VotesHead(Head):
 
     def _distribute(self, X: Array) -> list[VoteDistribution]:
         """The distributions from standardised vectors."""
-        outputs = apply_layers(self.layers_, X)
-        n_answers = int(self.widths_.sum())
-        logits = split_questions(outputs[:, :n_answers], self.widths_.tolist())
-        precisions = list(outputs[:, n_answers:].T) if self._dirichlet else [None] * len(logits)
-        return [VoteDistribution.from_outputs(*pair) for pair in zip(logits, precisions, strict=True)]
+        return read_distributions(apply_layers(self.layers_, X), self.widths_.tolist())
 
     def _join(self, parts: list[Array]) -> Array:
         """(n_galaxies, n_targets) from (n_galaxies, n_answers) of each question, less what stands for all others."""

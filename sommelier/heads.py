@@ -45,6 +45,7 @@ def learning_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.IntRange(2),
                 help="Outer folds of the nested cross-validation.",
             ),
+            click.option("--seen", is_flag=True, help="Score galaxies too that the backbone was fine-tuned on."),
         )
     ):
         command = option(command)
@@ -80,7 +81,8 @@ def head_fit(stores: tuple[Path, ...], name: str, catalog: Path | None, layer: i
     """
     Fit a head and print nested cross-validated scores.
 
-    Layer, pooling and penalty are chosen inside the folds: the scores come from galaxies that chose nothing.
+    Layer, pooling and penalty are chosen inside the folds: the scores come from galaxies that chose nothing. With a
+    fine-tuned backbone, the split of its run takes the place of the folds.
 
     \b
     sommelier head fit spiral.h5 --head ridge -o models/ridge
@@ -97,7 +99,9 @@ def head_fit(stores: tuple[Path, ...], name: str, catalog: Path | None, layer: i
         click.echo(json.dumps(record, indent=1))
     else:
         _print_scores(name, fitted.scores, fitted.details)
-        click.echo(f"{output}: {name} on {fitted.space.name}, fitted on all {fitted.details['galaxies']} galaxies")
+        learned = "all" if fitted.details["folds"] > 1 else "the train and val galaxies of"
+        galaxies = fitted.details["galaxies"]
+        click.echo(f"{output}: {name} on {fitted.space.name}, fitted on {learned} {galaxies} galaxies")
 
 
 def _print_scores(name: str, scores: list[dict[str, Any]], details: dict[str, Any]) -> None:
@@ -107,13 +111,20 @@ def _print_scores(name: str, scores: list[dict[str, Any]], details: dict[str, An
         accuracy = _show_score(question["accuracy"], question["accuracy_sd"])
         click.echo(f"leading answer to {question['question']} right: {accuracy} of {question['n']} galaxies")
     chosen = details["chosen_in_folds"]
-    click.echo(
-        f"chosen inside the {details['folds']} folds: {_count_spaces(chosen)} (of {', '.join(details['spaces_tried'])})"
-    )
+    where = f"inside the {details['folds']} folds" if details["folds"] > 1 else "without the test galaxies"
+    click.echo(f"chosen {where}: {_count_spaces(chosen)} (of {', '.join(details['spaces_tried'])})")
+    _warn_of_seen(details)
 
 
 def _describe_split(details: dict[str, Any]) -> str:
-    return f"{details['backbone']}: nested {details['folds']}-fold cross-validation, mean ± sd over folds"
+    spread = ", mean ± sd over folds" if details["folds"] > 1 else ""
+    return f"{details['backbone']}: {details['split']}{spread}"
+
+
+def _warn_of_seen(details: dict[str, Any]) -> None:
+    """Say that scores are of galaxies which the backbone was trained on."""
+    if details["seen"]:
+        click.secho(f"the backbone has seen {details['seen']} of these galaxies: {details['split']}", fg="yellow")
 
 
 def _count_spaces(chosen: Sequence[str]) -> str:
@@ -185,6 +196,7 @@ def _print_comparison(contenders: Sequence[Contender]) -> None:
             click.echo(f"{contender.name} was left out: {contender.refusal}")
         if contender.lost:
             click.secho(f"{contender.name} is worse than the mean (R2) on: {', '.join(contender.lost)}", fg="yellow")
+    _warn_of_seen(details)
 
 
 def _show_mebibytes(n_bytes: int | None) -> str:
@@ -197,21 +209,25 @@ def _show_mebibytes(n_bytes: int | None) -> str:
 @click.option("-o", "--output", required=True, type=PATH, help="A Parquet file: id_str and one column a target.")
 def head_predict(folder: Path, store: Path, output: Path) -> None:
     """
-    Predict the galaxies of a store.
+    Predict the galaxies of a store, with a head or with the head of a fine-tuning run.
 
     \b
     sommelier head predict models/ridge spiral.h5 -o predictions.parquet
+    sommelier head predict runs/full tuned.h5 -o predictions.parquet
     """
     from embeddings.export import write_predictions
     from embeddings.store import EmbeddingStore
     from heads.io import load_head
 
-    predictions = load_head(folder).predict(EmbeddingStore.open(store))
+    fitted = load_head(folder)
+    predictions = fitted.predict(EmbeddingStore.open(store))
     write_predictions(output, predictions.ids, *predictions.tabulate())
     click.echo(f"{output}: {len(predictions.ids)} galaxies, {', '.join(predictions.targets)}")
     if predictions.seen:
+        run = fitted.details.get("run")
+        honest = f"in {run}/metrics.json" if run else "those that 'head fit' printed"
         click.secho(
             f"  {predictions.seen} of them have ids that the head was fitted on: on those its predictions look better "
-            "than they are; its honest scores are those that 'head fit' printed",
+            f"than they are; its honest scores are {honest}",
             fg="yellow", err=True,
         )  # fmt: skip

@@ -69,25 +69,21 @@ def test_a_run_is_embedded_with_its_own_recipe_and_tells_parts(catalog: Catalog,
     assert verify_deep(store, 3).problems == []
 
 
-def test_the_vectors_are_those_of_the_plain_folder(catalog: Catalog, run: Path, tmp_path: Path) -> None:
-    plain = tmp_path / "plain"
+def test_the_vectors_are_those_of_the_plain_folder(catalog: Catalog, tmp_path: Path) -> None:
+    few, plain, run = take(catalog, range(6)), tmp_path / "plain", tmp_path / "run"
+    digest = write_split(run / "split.parquet", ["g03"], ["test"])
+    write_run(run, digest, recipe={"name": "whole", "size": 56, "mean": Recipe.mean, "std": Recipe.std})
     shutil.copytree(run / "backbone", plain)
-    few = take(catalog, range(6))
-    recipe = write_run(
-        tmp_path / "other", "", recipe={"name": "whole", "size": 56, "mean": Recipe.mean, "std": Recipe.std}
-    )
-    digest = write_split(recipe / "split.parquet", ["g03"], ["test"])
-    write_run(recipe, digest, recipe={"name": "whole", "size": 56, "mean": Recipe.mean, "std": Recipe.std})
-    tuned, folder = embed(few, recipe, tmp_path / "tuned.h5"), embed(few, plain, tmp_path / "plain.h5", size=56)
+    tuned, folder = embed(few, run, tmp_path / "tuned.h5"), embed(few, plain, tmp_path / "plain.h5", size=56)
     np.testing.assert_array_equal(tuned.vectors(), folder.vectors())
     assert tuned.space_id(tuned.spaces[0]) == folder.space_id(folder.spaces[0])
     assert not folder.has_parts
     # the same weights, now with what the run knows: nothing is embedded, the parts are written
-    again = embed(few, recipe, tmp_path / "plain.h5")
+    again = embed(few, run, tmp_path / "plain.h5")
     assert again.parts.tolist() == ["", "", "", "test", "", ""]
     assert again.provenance.runs[-1]["finetune"]["split_sha256"] == digest
     # and cannot get lost again
-    with pytest.raises(SommelierError, match=rf"knows which galaxies.*--backbone {recipe}"):
+    with pytest.raises(SommelierError, match=rf"knows which galaxies.*--backbone {run}"):
         embed(few, plain, tmp_path / "plain.h5", size=56)
 
 

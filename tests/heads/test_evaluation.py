@@ -639,6 +639,8 @@ def test_details_say_what_was_done(make_store: StoreMaker, rng: np.random.Genera
         "backbone": "none",
         "galaxies": 40,
         "objects": 40,
+        "split": "nested 4-fold cross-validation",
+        "seen": 0,
         "folds": 4,
         "random_state": 2,
         "min_votes": 3,
