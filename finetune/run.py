@@ -115,6 +115,7 @@ def finetune(config: Config, trackers: Sequence[Tracker] = (), report: Report | 
     with join_world(config.training.device) as world, _hold_folder(config, world) as finished:
         if not finished:
             _train(config, world, trackers, report)
+            world.collect(None)  # the others open what the first has written
     return Run.open(config.run)
 
 
