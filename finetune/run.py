@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from embeddings.objects import group_galaxies
-from embeddings.runs import FINISHED, FORMAT, RUN_CONFIG, RUN_RECORD, SPLIT, VERSION, RunRecord
-from embeddings.runs import Split as KnownSplit
 
 from embeddings.files import hash_file, replace_file
+from embeddings.objects import group_galaxies
 from embeddings.parts import FileLock
+from embeddings.runs import FINISHED, FORMAT, RUN_CONFIG, RUN_RECORD, SPLIT, VERSION, RunRecord
+from embeddings.runs import Split as KnownSplit
 from extract.devices import choose_precision, describe_device
 from extract.preprocessing import Recipe
 from extract.rendering import Rendering, choose_rendering
