@@ -32,6 +32,7 @@ setup(
         "click>=8.2",
         "h5py>=3.10",
         "huggingface_hub>=1",
+        "jinja2>=3.1",
         "matplotlib>=3.9",
         "numpy>=2",
         "pandas>=3",

@@ -77,7 +77,7 @@ def list_keys(model: type[BaseModel], prefix: str = "") -> dict[str, Key]:
 
 def _walk(model: type[BaseModel], prefix: str) -> Iterator[Key]:
     for name, field in model.model_fields.items():
-        section, optional = find_section(field)
+        section, optional = _find_section(field)
         if section is None or optional:
             required = field.is_required()
             default = None if required else field.default
@@ -86,7 +86,7 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[Key]:
             yield from _walk(section, f"{prefix}{name}.")
 
 
-def find_section(field: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
+def _find_section(field: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
     """The model that a field holds, None where it holds a value; and whether it may be null."""
     kinds = _split_union(field.annotation)
     sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from heads.finetuned import FineTunedHead
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from transformers.utils import logging
 
@@ -24,6 +23,7 @@ from finetune.data import GalaxyTable
 from finetune.model import GalaxyNetwork
 from finetune.objective import Objective
 from heads.evaluation import measure_folds, score_average, score_questions, score_targets
+from heads.finetuned import FineTunedHead
 from heads.io import FittedHead
 from heads.metrics import score_pooled
 from heads.networks import fold_network

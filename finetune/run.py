@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from embeddings.objects import group_galaxies
-from embeddings.runs import FINISHED, FORMAT, RUN_CONFIG, RUN_RECORD, SPLIT, VERSION, RunRecord
-from embeddings.runs import Split as KnownSplit
 
 from embeddings.files import hash_file, replace_file
+from embeddings.objects import group_galaxies
 from embeddings.parts import FileLock
+from embeddings.runs import FINISHED, FORMAT, RUN_CONFIG, RUN_RECORD, SPLIT, VERSION, RunRecord
+from embeddings.runs import Split as KnownSplit
 from extract.devices import choose_precision, describe_device
 from extract.preprocessing import Recipe
 from extract.rendering import Rendering, choose_rendering
@@ -115,6 +115,7 @@ def finetune(config: Config, trackers: Sequence[Tracker] = (), report: Report | 
     with join_world(config.training.device) as world, _hold_folder(config, world) as finished:
         if not finished:
             _train(config, world, trackers, report)
+            world.collect(None)  # the others open what the first has written
     return Run.open(config.run)
 
 

@@ -150,7 +150,7 @@ def test_progress_shows_loss_validation_and_speed(settings: Path, capsys: pytest
 def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The catalog of a small simulated SDSS."""
     folder = tmp_path_factory.mktemp("sky")
-    simulate_sky(folder / "sky", 120, size=64)
+    simulate_sky(folder / "sky", 100, size=64, workers=1)
     read_catalog("sdss", folder / "sky" / "sdss").write(folder / "sdss.parquet")
     return folder / "sdss.parquet"
 
