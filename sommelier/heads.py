@@ -124,10 +124,8 @@ def _describe_split(details: dict[str, Any]) -> str:
 def _warn_of_seen(details: dict[str, Any]) -> None:
     """Say that scores are of galaxies which the backbone was trained on."""
     if details["seen"]:
-        click.secho(
-            f"the backbone has seen {details['seen']} of these {details['galaxies']} galaxies: new ones would score less",
-            fg="yellow",
-        )
+        seen = f"{details['seen']} of these {details['galaxies']} galaxies"
+        click.secho(f"the backbone has seen {seen}: new ones would score less", fg="yellow")
 
 
 def _count_spaces(chosen: Sequence[str]) -> str:

@@ -29,9 +29,8 @@ ASKED = (SHAPE, ODD)
 
 def draw_layers(*widths: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(seed)
-    return [
-        (rng.normal(size=(a, b)).astype(np.float32), rng.normal(size=b).astype(np.float32)) for a, b in pairwise(widths)
-    ]
+    shapes = [((a, b), b) for a, b in pairwise(widths)]
+    return [(rng.normal(size=w).astype(np.float32), rng.normal(size=b).astype(np.float32)) for w, b in shapes]
 
 
 @pytest.fixture
