@@ -171,10 +171,7 @@ def settle_parts(data: TrainingSet, seen: bool = False) -> TrainingSet:
     n, alike = len(data.ids), np.full_like(data.parts, "")
     train, val, test = (int((data.parts == part).sum()) for part in PARTS)
     if seen and train + val:
-        note = (
-            f"the backbone was trained on {train} of the {n} galaxies and chosen on {val}, so scores look better than "
-            "those of new galaxies would"
-        )
+        note = f"the backbone was trained on {train} of the {n} galaxies and chosen on {val}"
         return replace(data, parts=alike, note=note, n_seen=train + val)
     if train and not test:
         _refuse_seen(data, train)

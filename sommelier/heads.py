@@ -99,9 +99,9 @@ def head_fit(stores: tuple[Path, ...], name: str, catalog: Path | None, layer: i
         click.echo(json.dumps(record, indent=1))
     else:
         _print_scores(name, fitted.scores, fitted.details)
-        learned = "all" if fitted.details["folds"] > 1 else "the train and val galaxies of"
-        galaxies = fitted.details["galaxies"]
-        click.echo(f"{output}: {name} on {fitted.space.name}, fitted on {learned} {galaxies} galaxies")
+        whole = f"all {fitted.details['galaxies']} galaxies"
+        learned = whole if fitted.details["folds"] > 1 else "the training galaxies of the backbone's run"
+        click.echo(f"{output}: {name} on {fitted.space.name}, fitted on {learned}")
 
 
 def _print_scores(name: str, scores: list[dict[str, Any]], details: dict[str, Any]) -> None:
@@ -124,7 +124,8 @@ def _describe_split(details: dict[str, Any]) -> str:
 def _warn_of_seen(details: dict[str, Any]) -> None:
     """Say that scores are of galaxies which the backbone was trained on."""
     if details["seen"]:
-        click.secho(f"the backbone has seen {details['seen']} of these galaxies: {details['split']}", fg="yellow")
+        seen = f"{details['seen']} of these {details['galaxies']} galaxies"
+        click.secho(f"the backbone has seen {seen}: new ones would score less", fg="yellow")
 
 
 def _count_spaces(chosen: Sequence[str]) -> str:
@@ -226,8 +227,9 @@ def head_predict(folder: Path, store: Path, output: Path) -> None:
     if predictions.seen:
         run = fitted.details.get("run")
         honest = f"in {run}/metrics.json" if run else "those that 'head fit' printed"
+        who = "are galaxies that the run was trained on" if run else "have ids that the head was fitted on"
         click.secho(
-            f"  {predictions.seen} of them have ids that the head was fitted on: on those its predictions look better "
-            f"than they are; its honest scores are {honest}",
+            f"  {predictions.seen} of them {who}: on those its predictions look better than they are; its honest "
+            f"scores are {honest}",
             fg="yellow", err=True,
         )  # fmt: skip

@@ -42,6 +42,7 @@ def make_store(tmp_path: Path) -> Iterator[StoreMaker]:
         model: Mapping[str, Any] = MODEL,
         precision: str = "fp32",
         storage: str = "float32",
+        parts: Sequence[str] | None = None,
     ) -> EmbeddingStore:
         n = len(next(iter(vectors.values())))
         ids = [f"{survey}-{row}" for row in range(n)] if ids is None else ids
@@ -60,6 +61,8 @@ def make_store(tmp_path: Path) -> Iterator[StoreMaker]:
             "status": encode_strings(status),
         }
         arrays["image_sha256"][list(failed)] = 0
+        if parts is not None:
+            arrays["part"] = encode_strings(parts)
         for name, values in (columns or {}).items():
             arrays[f"catalog/{escape_name(name)}"] = encode_column(np.asarray(values))
         provenance = Provenance(dict(model), {}, tuple(vectors), precision, storage, ({"backbone": "none"},))
