@@ -1,4 +1,4 @@
-"""A training step against a plain loop of the same model; heads on cached embeddings against re-encoding every epoch."""
+"""A training step against a plain loop of the same model; cached embeddings against encoding in every epoch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from embeddings.questions import Question
+from extract.backbone import resolve_spaces
 from extract.preprocessing import Recipe
 from extract.weights import find_backbone
 from finetune.augmentation import Augmenter
@@ -96,8 +97,6 @@ def test_a_head_on_cached_embeddings_against_encoding_every_epoch(
     table, pictures = galaxies
     backbone = find_backbone("tiny").load(DEVICE)
     recipe = Recipe(size=SIZE)
-    from extract.backbone import resolve_spaces
-
     spaces = resolve_spaces([-1], ["cls"], backbone.depth, "tiny")
     start = time.perf_counter()
     parts = [backbone.embed(recipe.normalise(part.to(DEVICE)), spaces)[spaces[0]] for part in pictures.squares.split(8)]

@@ -1,0 +1,151 @@
+"""What training the backbone brings: a run beside heads on frozen and on its own embeddings, on its test galaxies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from glob import escape
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.statistics import Score, resample_objects, score_predictions
+from embeddings.errors import HeadError
+from embeddings.objects import group_galaxies
+from embeddings.provenance import Space
+from embeddings.questions import select_questions
+from embeddings.runs import RunRecord
+from embeddings.store import EmbeddingStore
+from heads.io import load_head, make_head
+from heads.metrics import is_binary
+
+Array = np.ndarray[Any, Any]
+RANDOM, FROZEN, TUNED, REFITTED = "random head, frozen", "{}, frozen", "fine-tune", "{}, fine-tuned"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """
+    A model on the run's test galaxies.
+
+    Attributes
+    ----------
+    name : str
+    P : (n_galaxies, n_targets) array
+    scores : dict of str to Score
+        ``r, r2, mae`` over targets, and ``auc`` where the labels are 0 and 1. Those of two stages are paired.
+    """
+
+    name: str
+    P: Array
+    scores: dict[str, Score]
+
+
+def compare_stages(
+    run: RunRecord,
+    frozen: Sequence[EmbeddingStore],
+    tuned: Sequence[EmbeddingStore],
+    head: str = "ridge",
+    random_state: int = 0,
+) -> tuple[list[Stage], int]:
+    """
+    Score a run's stages on its test galaxies, which trained nothing and chose nothing.
+
+    Parameters
+    ----------
+    run : RunRecord
+    frozen : sequence of EmbeddingStore
+        What the backbone that the run began with makes of the run's galaxies, a store a survey.
+    tuned : sequence of EmbeddingStore
+        What the run's backbone makes of them.
+    head : str
+        That is fitted on the training galaxies of either; the validation galaxies choose.
+    random_state : int
+        Of the random head, the head, and the resamples.
+
+    Returns
+    -------
+    stages : list of Stage
+        The random head, the head on frozen embeddings, the run itself, the head on its embeddings.
+    n : int
+        Test galaxies.
+
+    Raises
+    ------
+    HeadError
+        When a store lacks galaxies of the run.
+    """
+    space = Space(run.record["space"]["layer"], run.record["space"]["pooling"])
+    before, after = (_read(run, stores, space) for stores in (frozen, tuned))
+    if not np.array_equal(before.ids, after.ids):
+        raise HeadError(
+            f"the stores of the frozen and of the fine-tuned backbone hold different galaxies of {run.folder}. "
+            "Extract the same catalogs with both."
+        )
+    own = load_head(run.folder)
+    predictions = {
+        RANDOM: before.fit("random", random_state),
+        FROZEN.format(head): before.fit(head, random_state),
+        TUNED: own.head.predict(after.X[after.parts == "test"]),
+        REFITTED.format(head): after.fit(head, random_state),
+    }
+    test = before.parts == "test"
+    weights = resample_objects(before.objects[test], random_state)
+    Y = before.Y[test]
+    return [Stage(name, P, _score(Y, P, weights)) for name, P in predictions.items()], int(test.sum())
+
+
+@dataclass(frozen=True)
+class Known:
+    """The galaxies of a run, in the order of its split."""
+
+    ids: Array
+    X: Array
+    Y: Array
+    votes: Array
+    objects: Array
+    parts: Array
+    questions: Any
+
+    def fit(self, name: str, random_state: int) -> Array:
+        """What a head that learned from the training galaxies says of the test galaxies."""
+        kept = self.parts != "test"
+        head = make_head(name, self.questions, random_state=random_state)
+        head.fit(self.X[kept], self.Y[kept], self.votes[kept], self.objects[kept], self.parts[kept] == "val")
+        return head.predict(self.X[~kept])
+
+
+def _read(run: RunRecord, stores: Sequence[EmbeddingStore], space: Space) -> Known:
+    split = run.read_split()
+    questions = select_questions(stores[0].questions, [escape(target) for target in run.record["targets"]])
+    ids = np.concatenate([store.ids[store.ok] for store in stores])
+    X = np.concatenate([store.read_vectors(store.space(*space), store.ok) for store in stores])
+    labels = [store.labels(questions) for store in stores]
+    Y, votes = (np.concatenate([pair[n][s.ok] for pair, s in zip(labels, stores, strict=True)]) for n in range(2))
+    place = {id_str: row for row, id_str in enumerate(ids.tolist())}
+    missing = [id_str for id_str in split.ids.tolist() if id_str not in place]
+    if missing:
+        raise HeadError(
+            f"{len(missing)} galaxies of {run.folder} are not in {', '.join(str(s.path) for s in stores)}: "
+            f"{', '.join(missing[:3])}. Extract all of its catalogs."
+        )
+    rows = np.array([place[id_str] for id_str in split.ids.tolist()])
+    objects = group_galaxies(split.ids, split.ra, split.dec, split.image_sha256)
+    return Known(split.ids, X[rows], Y[rows], votes[rows], objects, split.parts, questions)
+
+
+def _score(Y: Array, P: Array, weights: Array) -> dict[str, Score]:
+    scores = score_predictions(Y, P, weights)
+    binary = [target for target in range(Y.shape[1]) if is_binary(Y[:, target])]
+    if binary:
+        scores["auc"] = _score_auc(Y[:, binary[0]], P[:, binary[0]], weights)
+    return scores
+
+
+def _score_auc(y: Array, p: Array, weights: Array) -> Score:
+    """Of one target, on the sample and on each resample."""
+    asked = ~np.isnan(y)
+    y, p, weights = y[asked], p[asked], weights[:, asked]
+    draws = [roc_auc_score(y, p, sample_weight=w) if len(np.unique(y[w > 0])) == 2 else np.nan for w in weights]
+    return Score(float(roc_auc_score(y, p)), np.array(draws))
