@@ -7,6 +7,7 @@ Print what training the backbone brings, on a run's test galaxies; the tables of
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.stages import compare_stages
@@ -30,7 +31,7 @@ def main() -> None:
     print(f"| model | {' | '.join(names)} |\n|--|{'--|' * len(names)}")
     for stage in stages:
         print(f"| {stage.name} | {' | '.join(show_score(stage.scores[name], 3) for name in names)} |")
-    for before, after in zip(stages[:-1], stages[1:], strict=True):
+    for before, after in pairwise(stages):
         gains = [show_score(after.scores[name] - before.scores[name], 3, sign=True) for name in names]
         print(f"| {after.name} - {before.name} | {' | '.join(gains)} |")
 
