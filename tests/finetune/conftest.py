@@ -1,13 +1,24 @@
-"""A catalog of the small images."""
+"""A catalog of the small images, and a machine that small networks do not make wait."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from extract.catalog import Catalog, catalog_from_table
 from finetune.data import GalaxyTable, read_galaxies
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Several of torch's wait for each other longer than such networks compute."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture
