@@ -32,7 +32,7 @@ class Augmenter:
 
     def __init__(self, settings: Augmentation, size: int, seed: int, device: torch.device | str = "cpu") -> None:
         self.settings, self.size, self.device = settings, size, torch.device(device)
-        self._moves = settings.rotation > 0 or settings.scale > 0
+        self._moves = settings.rotation > 0 or settings.scale > 0 or settings.flip
         generator = torch.Generator().manual_seed(seed)
         n_noise = BANK + 3 * size * size if settings.noise else 0
         self._bank = torch.randn(n_noise, generator=generator).mul_(settings.noise).to(self.device)
@@ -48,11 +48,12 @@ class Augmenter:
             Angle in radians, zoom, left-right flip and up-down flip (-1 or 1), brightness, contrast, place in the bank.
         """
         s, uniform = self.settings, torch.rand(n_images, 7, generator=generator)
-        spread = torch.tensor([math.radians(s.rotation), s.scale, 1, 1, s.brightness, s.contrast, BANK])
-        middle = torch.tensor([0.0, 1, 0, 0, 1, 1, 0])
+        spread = torch.tensor([math.radians(s.rotation), s.scale, 0, 0, s.brightness, s.contrast, 0])
+        middle = torch.tensor([0.0, 1, 1, 1, 1, 1, 0])
         draws = middle + (2 * uniform - 1) * spread
-        draws[:, 2:4] = torch.where(uniform[:, 2:4] < 0.5, -1.0, 1.0) if s.flip else 1.0
-        draws[:, 6] = (uniform[:, 6].double() * BANK).floor().float()
+        if s.flip:
+            draws[:, 2:4] = torch.where(uniform[:, 2:4] < 0.5, -1.0, 1.0)
+        draws[:, 6] = (uniform[:, 6] * BANK).floor()  # exact: BANK is a power of two, and float32 knows all below it
         return draws
 
     def apply(self, squares: Tensor, draws: Tensor) -> Tensor:
@@ -71,10 +72,10 @@ class Augmenter:
             In [0, 1].
         """
         images = squares.to(torch.float32).div_(255)
-        images = self._move(images, draws)
-        draws_there = draws.to(self.device)
-        brightness, contrast = draws_there[:, 4].view(-1, 1, 1, 1), draws_there[:, 5].view(-1, 1, 1, 1)
+        if self._moves:
+            images = self._move(images, draws)
         if self.settings.brightness or self.settings.contrast:
+            brightness, contrast = draws[:, 4:6].to(self.device).view(-1, 2, 1, 1, 1).unbind(dim=1)
             # brightness b, then contrast c about the mean grey m: c (b x - m) + m
             grey = (images * self._grey).sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True) * brightness
             images = images.mul_(brightness * contrast).add_(grey * (1 - contrast))
@@ -86,12 +87,11 @@ class Augmenter:
 
     def _move(self, images: Tensor, draws: Tensor) -> Tensor:
         """Rotate, zoom and flip."""
-        if not self._moves and not self.settings.flip:
-            return images
         angle, zoom, across, along = draws[:, :4].unbind(dim=1)
         cosine, sine = torch.cos(angle) / zoom, torch.sin(angle) / zoom
         rows = [torch.stack([cosine * across, -sine * along], 1), torch.stack([sine * across, cosine * along], 1)]
         theta = F.pad(torch.stack(rows, 1), (0, 1)).to(self.device)  # where each pixel of the view comes from
-        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        with torch.autocast(self.device.type, enabled=False):  # in bf16, pixels would come from up to a pixel beside
+            grid = F.affine_grid(theta, list(images.shape), align_corners=False)
         s = self.settings
         return F.grid_sample(images, grid, s.interpolation, s.padding, align_corners=False)

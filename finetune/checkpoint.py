@@ -56,13 +56,13 @@ def read_checkpoint(file: Path) -> Checkpoint:
     """
     try:
         with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
+            record = (opened.metadata() or {}).get(RECORD, "")
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
-        return Checkpoint(tensors, json.loads(metadata[RECORD]))
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        return Checkpoint(tensors, json.loads(record))
+    except (SafetensorError, OSError, ValueError) as error:
         raise TrainingError(
-            f"{file} is damaged or no checkpoint of a run ({error or type(error).__name__}). Put back a whole copy of "
-            f"it, or remove the folder {file.parent}: training then starts from the beginning."
+            f"{file} is damaged or no checkpoint of a run ({error}). Put back a whole copy of it, or remove the "
+            f"folder {file.parent}: training then starts from the beginning."
         ) from error
 
 

@@ -101,15 +101,16 @@ def read_galaxies(
     Raises
     ------
     TrainingError
-        When there is nothing to learn, a target has no labels, or a target is no fraction.
+        When there is nothing to learn, a catalog names no images, a target has no labels, or a target is no fraction.
     CatalogError
         When a file is no catalog, or a survey has an id twice.
+    SommelierError
+        When a glob matches no target.
     """
     read = [_limit(Catalog.read(path), limit, seed) for path in catalogs]
     if not read:
         raise TrainingError("data.catalogs names no catalog. Give one or more, as [sdss.parquet, decals.parquet].")
-    questions = select_questions(merge_questions(*(catalog.questions for catalog in read)), targets)
-    _require_fractions(questions, catalogs)
+    questions = _choose_questions(merge_questions(*(catalog.questions for catalog in read)), targets, catalogs)
     parts = [_read_catalog(c, questions, min_votes, images, path) for c, path in zip(read, catalogs, strict=True)]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS[1:]}
     table = GalaxyTable(rows=np.arange(len(columns["ids"])), questions=questions, **columns)
@@ -151,16 +152,20 @@ def _read_catalog(
     }  # fmt: skip
 
 
-def _require_fractions(questions: Sequence[Question], catalogs: Sequence[Path]) -> None:
+def _choose_questions(
+    known: tuple[Question, ...], targets: Sequence[str], catalogs: Sequence[Path]
+) -> tuple[Question, ...]:
     names = ", ".join(map(str, catalogs))
-    if not questions:
+    if not known:
         raise TrainingError(f"{names} has no labels to learn. Make the catalog with labels (--label).")
+    questions = select_questions(known, targets)
     values = [question.name for question in questions if question.kind == "value"]
     if values:
         raise TrainingError(
             f"{', '.join(values)} of {names} is no fraction of votes, and fine-tuning learns only those. "
             "Choose others with data.targets, or fit a head on embeddings: sommelier head fit."
         )
+    return questions
 
 
 def _require_unique(table: GalaxyTable) -> None:

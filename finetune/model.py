@@ -62,8 +62,9 @@ class GalaxyNetwork(nn.Module):
         """(n_images, n_features) float32 of (n_images, 3, size, size) images."""
         with torch.no_grad() if self._frozen else nullcontext():
             tokens = self.backbone(pixel_values=images, **self._options).last_hidden_state
-        parts = {"cls": tokens[:, 0], "patch-mean": tokens[:, self._n_prefix :].float().mean(dim=1)}
-        return torch.cat([parts[name].float() for name in self.pooling.split("+")], dim=1)
+        pools = self.pooling.split("+")
+        parts = [tokens[:, 0] if p == "cls" else tokens[:, self._n_prefix :].float().mean(dim=1) for p in pools]
+        return torch.cat([part.float() for part in parts], dim=1)
 
     def forward(self, images: Tensor, gather: bool = True) -> Tensor:
         """(n_images, n_outputs); of all processes' images where they are gathered."""
@@ -124,16 +125,14 @@ def _add_adapters(backbone: nn.Module, settings: Settings) -> nn.Module:
     s = settings.lora
     config = LoraConfig(
         r=s.rank,
-        lora_alpha=s.alpha,  # type: ignore[arg-type]  # a float does, and is what is meant
+        lora_alpha=s.alpha,
         lora_dropout=s.dropout,
         target_modules=list(s.modules),
         bias="none",
     )
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", category=FutureWarning, message=".*is_gradient_checkpointing"
-            )  # peft asks
+        with warnings.catch_warnings():  # peft asks transformers for a name that is going away
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             adapted: nn.Module = get_peft_model(backbone, config)
     except ValueError as error:
         linear = sorted({k.rpartition(".")[2] for k, m in backbone.named_modules() if isinstance(m, nn.Linear)})

@@ -131,6 +131,7 @@ def make_objective(
     train : (n_galaxies,) bool array
         The training galaxies: means and weights come from them.
     loss, weights : str
+        Likelihoods count each vote, and take no weights.
     zero_unasked : bool
         A question that was not asked counts as 0, as in the study.
 
@@ -138,12 +139,12 @@ def make_objective(
     -------
     Objective, Labels
     bias : (n_outputs,) array
-        The outputs that predict the mean labels.
+        The outputs that predict the mean labels; for likelihoods, the shares of all votes.
 
     Raises
     ------
     TrainingError
-        When a target has no training labels.
+        When a target has no training labels, or weights are asked of catalogs without votes.
     TargetsError
         When votes do not fit the loss or the weights.
     """

@@ -29,7 +29,7 @@ class Sampler:
         each survey.
     budget : int or None
     batch_size : int
-        Of a step; what an epoch leaves over, less than a batch, waits for a later one.
+        Galaxies of a step; what an epoch leaves over, less than a step, waits for a later one.
     seed : int
     """
 
@@ -49,8 +49,8 @@ class Sampler:
                 )
         if self.n_rows < self.batch_size:
             raise TrainingError(
-                f"an epoch has {self.n_rows} training galaxies, fewer than a batch (training.batch_size "
-                f"{self.batch_size}). Give more galaxies, or at most {self.n_rows} as batch size."
+                f"an epoch has {self.n_rows} training galaxies, fewer than a step takes (training.batch_size times "
+                f"training.accumulate: {self.batch_size}). Give more galaxies, or lower these to at most {self.n_rows}."
             )
 
     @property

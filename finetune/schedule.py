@@ -17,7 +17,7 @@ class Schedule:
     warmup : float
         Share of the steps in which the rate rises.
     final : float
-        The last rate as a share of the highest.
+        What the rate comes to after the last step, as a share of the highest.
 
     References
     ----------

@@ -44,7 +44,7 @@ class State:
     Attributes
     ----------
     digests : (n_galaxies, 32) uint8 array
-        sha256 of the images' bytes, zeros where unreadable.
+        sha256 of the images' bytes, zeros where there were none to read.
     problems : list of str
         Why an image cannot be read; empty where it can.
     """
@@ -163,14 +163,18 @@ def fill_cache(folder: Path, decoder: Decoder, report: Report | None = None) -> 
 
 def digest_images(decoder: Decoder) -> str:
     """What a cache of these images is named by: paths, sizes and times of change, rendering and recipe."""
-    files = [[path, place, _describe_file(path)] for path, place in zip(decoder.paths, decoder.places, strict=True)]
+    bands = decoder.rendering.bands
+    files = [
+        [path, place, [_describe_file(file) for file in Reference.parse(path).files(bands)]]
+        for path, place in zip(decoder.paths, decoder.places, strict=True)
+    ]
     record = {"files": repr(files), "images": decoder.rendering.to_dict(), "recipe": decoder.recipe.to_dict()}
     return digest_json(record)
 
 
 def _describe_file(path: str) -> tuple[int, int]:
     try:
-        stat = Path(Reference.parse(path).path).stat()
+        stat = Path(path).stat()
     except OSError:
         return -1, -1
     return stat.st_size, stat.st_mtime_ns
