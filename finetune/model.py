@@ -125,7 +125,7 @@ def _add_adapters(backbone: nn.Module, settings: Settings) -> nn.Module:
     s = settings.lora
     config = LoraConfig(
         r=s.rank,
-        lora_alpha=s.alpha,
+        lora_alpha=s.alpha,  # type: ignore[arg-type]  # a float does, and is what is meant
         lora_dropout=s.dropout,
         target_modules=list(s.modules),
         bias="none",

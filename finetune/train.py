@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,14 +165,14 @@ class Trainer:
 
     def _accumulate(self, batch: Batch, generator: torch.Generator, n_batches: int) -> Tensor:
         labels = batch.labels.to(self.world.device)
-        try:
+        with suppress(torch.OutOfMemoryError):
             with self._autocast():
                 outputs = self.parallel(self.feeder.view(batch, generator))
             loss: Tensor = self.objective(outputs, labels) / n_batches
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch has no type for it
-        except torch.OutOfMemoryError as error:
-            raise TrainingError(self._explain_memory(batch)) from error
-        return loss.detach()
+            return loss.detach()
+        # here, and not where it was caught: the error holds on to what the step had made
+        raise TrainingError(self._explain_memory(len(batch.rows)))
 
     def _hold_gradients(self, hold: bool) -> AbstractContextManager[Any]:
         """Several processes exchange gradients in a step's last batch only."""
@@ -195,10 +195,10 @@ class Trainer:
             f"and votes of its galaxies, or lower training.learning_rate or training.clip: {ids}"
         )
 
-    def _explain_memory(self, batch: Batch) -> str:
+    def _explain_memory(self, n_images: int) -> str:
         size, accumulate = self.config.training.batch_size, self.config.training.accumulate
         self.optimiser.zero_grad(set_to_none=True)
-        fits = find_fitting_batch(self._try_batch, len(batch.rows), self.world.device)
+        fits = find_fitting_batch(self._try_batch, n_images // self.world.size, self.world.device) * self.world.size
         if not fits:
             return (
                 f"the memory of {self.world.device} does not hold this network for one image. Take another method, "
