@@ -11,8 +11,9 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from embeddings.questions import Question
-from heads.base import WHOLE_SHARE, WHOLE_TOLERANCE, Array, Head, TargetsError, mean_r2
+from heads.base import WHOLE_SHARE, WHOLE_TOLERANCE, Array, Head, TargetsError
 from heads.moments import Moments, Sample
+from heads.scores import mean_r2
 from heads.threads import limit_blas, limit_threads
 
 ALPHAS = tuple(10.0 ** np.arange(5, -1.25, -0.5))
