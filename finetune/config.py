@@ -26,7 +26,7 @@ IMMATERIAL = (
     "training.threads",
     "training.checkpoint_steps",
 )
-COUNT_LOSSES = ("multinomial", "dirichlet-multinomial")
+COUNT_LOSSES = ("multinomial", "dirichlet-multinomial", "beta-binomial")
 
 
 class ConfigError(SommelierError):

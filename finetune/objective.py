@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from finetune.data import GalaxyTable, TrainingError
-from heads.ballots import collect_ballots
+from heads.ballots import Likelihood, collect_ballots
 from heads.base import weigh_by_votes
 from heads.losses import VoteLoss, binary_cross_entropy, squared_error
 
 Array = np.ndarray[Any, Any]
-Loss = Literal["mse", "bce", "multinomial", "dirichlet-multinomial"]
+Loss = Literal["mse", "bce", "multinomial", "dirichlet-multinomial", "beta-binomial"]
 Weights = Literal["none", "votes", "published"]
 EDGE = 1e-3  # mean labels are kept so far from 0 and 1 as the bias that predicts them
 
@@ -53,7 +53,7 @@ class Objective:
 
     Attributes
     ----------
-    loss : {'mse', 'bce', 'multinomial', 'dirichlet-multinomial'}
+    loss : {'mse', 'bce', 'multinomial', 'dirichlet-multinomial', 'beta-binomial'}
         Each output through a sigmoid, with squared errors or cross-entropy; or each question's outputs through a
         softmax, as likelihood of its votes.
     widths : tuple of int
@@ -75,12 +75,16 @@ class Objective:
     @property
     def counts_votes(self) -> bool:
         """Whether it is a likelihood of counts."""
-        return self.loss in ("multinomial", "dirichlet-multinomial")
+        return self.loss not in ("mse", "bce")
 
     @property
     def n_outputs(self) -> int:
         """Of the network."""
-        return sum(self.widths) + (len(self.widths) if self.loss == "dirichlet-multinomial" else 0)
+        return sum(self.widths) + (sum(self._likelihood.precisions) if self.counts_votes else 0)
+
+    @property
+    def _likelihood(self) -> VoteLoss:
+        return VoteLoss(self.widths, cast("Likelihood", self.loss))
 
     def __call__(self, outputs: Tensor, labels: Labels) -> Tensor:
         """
@@ -97,8 +101,7 @@ class Objective:
         """
         outputs = outputs.float()
         if self.counts_votes:
-            sums: Tensor = VoteLoss(self.widths, self.loss == "dirichlet-multinomial")(outputs, labels.counts)
-            return sums.sum().float() / len(outputs)
+            return self._likelihood(outputs, labels.counts).sum().float() / len(outputs)
         if self.loss == "mse":
             loss = squared_error(torch.sigmoid(outputs), labels.Y, labels.weights)
         else:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -22,6 +22,7 @@ from finetune.config import Config
 from finetune.data import GalaxyTable
 from finetune.model import GalaxyNetwork
 from finetune.objective import Objective
+from heads.ballots import Likelihood
 from heads.evaluation import measure_folds, score_average, score_questions, score_targets
 from heads.finetuned import FineTunedHead
 from heads.io import FittedHead
@@ -112,8 +113,8 @@ def write_head(
     space = Space(source.depth, network.pooling)
     layers = fold_network(network.head)
     if objective.counts_votes:
-        shape = (objective.widths, objective.totals)
-        head = FineTunedHead.from_layers(table.questions, layers, "softmax", *shape)
+        counted = (objective.widths, objective.totals, cast("Likelihood", objective.loss))
+        head = FineTunedHead.from_layers(table.questions, layers, "softmax", *counted)
     else:
         head = FineTunedHead.from_layers(table.questions, layers, "sigmoid")
     test = metrics["test"] or {}

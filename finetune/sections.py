@@ -156,8 +156,8 @@ class Training(Section):
     """Loss, optimiser (AdamW, cosine after a linear warm-up), and what it runs on."""
 
     loss: Annotated[
-        Literal["mse", "bce", "multinomial", "dirichlet-multinomial"],
-        Field(description="of fractions: mse, bce; of counts: multinomial, dirichlet-multinomial"),
+        Literal["mse", "bce", "multinomial", "dirichlet-multinomial", "beta-binomial"],
+        Field(description="of fractions: mse, bce; of counts: multinomial, dirichlet-multinomial, beta-binomial"),
     ] = "mse"
     epochs: Annotated[int, Field(ge=1, description="passes over the training galaxies")] = 10
     batch_size: Annotated[int, Field(ge=2, description="images in a batch, of all processes together")] = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import softmax
@@ -13,6 +13,7 @@ from embeddings.questions import Question
 from heads.base import TargetsError, adds_up, count_volunteers
 
 Array = np.ndarray[Any, Any]
+Likelihood = Literal["beta-binomial", "dirichlet-multinomial", "multinomial"]
 # Precisions lie between 0.01 (all volunteers of a galaxy say the same) and 10,000 (a multinomial, to 40 votes).
 MIDDLE_PRECISION, LOG_PRECISION_REACH = 10.0, float(np.log(1000.0))
 
@@ -33,7 +34,7 @@ class Ballots:
     counts: Array
     widths: tuple[int, ...]
 
-    def take(self, rows: Array) -> Ballots:
+    def take(self, rows: Array | slice) -> Ballots:
         """Those of some galaxies."""
         return Ballots(self.counts[rows], self.widths)
 
@@ -54,6 +55,13 @@ class Ballots:
 def split_questions(values: Array, widths: Sequence[int]) -> list[Array]:
     """(n, sum of widths) as one array a question."""
     return np.split(values, np.cumsum(widths)[:-1], axis=1)
+
+
+def count_precisions(widths: Sequence[int], likelihood: Likelihood) -> tuple[int, ...]:
+    """How many precisions each question has; beta-binomial, one an answer, but of two answers one says all."""
+    if likelihood == "beta-binomial":
+        return tuple(1 if width == 2 else width for width in widths)
+    return (int(likelihood == "dirichlet-multinomial"),) * len(widths)
 
 
 def collect_ballots(columns: Sequence[tuple[Question, range]], Y: Array, votes: Array | None) -> Ballots:
@@ -112,20 +120,20 @@ class VoteDistribution:
     ----------
     means : (n_galaxies, n_answers) array
         Expected shares of the votes, adding up to one.
-    precision : (n_galaxies,) array
-        Sum of the Dirichlet distribution's concentrations; infinite for a multinomial.
+    precision : (n_galaxies, n_answers) array
+        Between galaxies of one look, each answer's share varies as a beta distribution of this sum of parameters (alike
+        for all answers, as a Dirichlet distribution of this sum of concentrations); infinite for a multinomial.
     """
 
     means: Array
     precision: Array
 
     @classmethod
-    def from_outputs(cls, logits: Array, output: Array | None) -> VoteDistribution:
-        """From a model's outputs: logits (n_galaxies, n_answers) and that of the precision (n_galaxies,), if any."""
-        if output is None:
-            return cls(softmax(logits, axis=1), np.full(len(logits), np.inf))
-        reach = LOG_PRECISION_REACH
-        return cls(softmax(logits, axis=1), MIDDLE_PRECISION * np.exp(reach * np.tanh(output / reach)))
+    def from_outputs(cls, logits: Array, outputs: Array) -> VoteDistribution:
+        """From logits (n_galaxies, n_answers) and outputs for precisions, none, one or one an answer."""
+        means, reach = softmax(logits, axis=1), LOG_PRECISION_REACH
+        precision = MIDDLE_PRECISION * np.exp(reach * np.tanh(outputs / reach)) if outputs.shape[1] else np.inf
+        return cls(means, np.broadcast_to(precision, means.shape))
 
     def std(self, totals: Array | float) -> Array:
         """
@@ -133,24 +141,23 @@ class VoteDistribution:
 
         With infinitely many it is that of the shares themselves, which no volunteer's chance enters.
         """
-        one_vote = 1 / np.broadcast_to(np.asarray(totals, self.precision.dtype), self.precision.shape)
+        one_vote = (1 / np.broadcast_to(np.asarray(totals, self.means.dtype), len(self.means)))[:, None]
         apart = 1 / (1 + self.precision)  # correlation of two votes on one galaxy
-        variance = self.means * (1 - self.means)
-        return np.asarray(np.sqrt(variance * (one_vote + (1 - one_vote) * apart)[:, None]))
+        return np.asarray(np.sqrt(self.means * (1 - self.means) * (one_vote + (1 - one_vote) * apart)))
 
 
-def read_distributions(outputs: Array, widths: Sequence[int]) -> list[VoteDistribution]:
+def read_distributions(outputs: Array, widths: Sequence[int], likelihood: Likelihood) -> list[VoteDistribution]:
     """
     What a vote model's outputs say of each question.
 
     Parameters
     ----------
-    outputs : (n_galaxies, sum of widths) or (n_galaxies, sum of widths + n_questions) array
-        Logits of all answers; then, of a Dirichlet-multinomial, the precision's output of each question.
+    outputs : (n_galaxies, n_outputs) array
+        Logits of all answers; then the outputs for precisions, as many as `count_precisions` says.
     widths : sequence of int
         How many logits each question has.
+    likelihood : {'beta-binomial', 'dirichlet-multinomial', 'multinomial'}
     """
-    n_answers = sum(widths)
-    logits = split_questions(outputs[:, :n_answers], widths)
-    precisions = list(outputs[:, n_answers:].T) or [None] * len(logits)
-    return [VoteDistribution.from_outputs(*pair) for pair in zip(logits, precisions, strict=True)]
+    logits, precisions = np.split(outputs, [sum(widths)], axis=1)
+    own = split_questions(precisions, count_precisions(widths, likelihood))
+    return [VoteDistribution.from_outputs(*pair) for pair in zip(split_questions(logits, widths), own, strict=True)]

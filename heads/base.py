@@ -383,21 +383,3 @@ def group_targets(Y: Array, weights: Array | None = None) -> Iterator[tuple[Arra
         alike.setdefault(key if weights is None else key + weights[:, target].tobytes(), []).append(target)
     for targets in alike.values():
         yield asked[:, targets[0]], np.array(targets)
-
-
-def mean_r2(residual: Array, Y: Array, weights: Array | None = None) -> float:
-    """
-    R2 from sums of squared residuals, averaged over the targets that vary.
-
-    Parameters
-    ----------
-    residual : (n_targets,) array
-        Sums over the galaxies that have the target, of weighted squares where there are weights.
-    Y : (n_galaxies, n_targets) array
-    weights : (n_galaxies, n_targets) array, optional
-    """
-    w = np.where(np.isnan(Y), 0, 1 if weights is None else weights)
-    mean = np.nansum(w * Y, axis=0) / w.sum(axis=0)
-    total = np.nansum(w * (Y - mean) ** 2, axis=0)
-    varies = total > 0
-    return float((1 - residual[varies] / total[varies]).mean()) if varies.any() else float("-inf")

@@ -12,8 +12,9 @@ from sklearn.decomposition import PCA
 
 from embeddings.errors import HeadError
 from embeddings.questions import Question
-from heads.base import Array, Head, mean_r2
+from heads.base import Array, Head
 from heads.linear import RidgeHead
+from heads.scores import mean_r2
 
 MIN_GALAXIES = (
     20  # fewer labelled galaxies on either side of the inner split teach trees nothing, and stop them at random

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from embeddings.errors import HeadError
 from embeddings.questions import Question
-from heads.ballots import Array, read_distributions
+from heads.ballots import Array, Likelihood, VoteDistribution, count_precisions, read_distributions
 from heads.base import Head
 from heads.layers import FILE, Layers, apply_layers, pack_layers, unpack_layers
 
@@ -27,8 +27,9 @@ class FineTunedHead(Head):
     questions : sequence of Question
     output : {'identity', 'sigmoid', 'softmax'}
         What makes fractions of the last layer's outputs: nothing, a sigmoid for each target, or a softmax over the
-        answers of each question. After the logits of a softmax there may be one output a question for the precision of
-        a Dirichlet distribution.
+        answers of each question.
+    likelihood : {'multinomial', 'dirichlet-multinomial', 'beta-binomial'}
+        Of a softmax: how many outputs for precisions come after the logits.
 
     Attributes
     ----------
@@ -42,9 +43,15 @@ class FineTunedHead(Head):
     name = "finetuned"
     saved = ("widths_", "totals_")
 
-    def __init__(self, questions: Sequence[Question] | None = None, output: Output = "sigmoid") -> None:
+    def __init__(
+        self,
+        questions: Sequence[Question] | None = None,
+        output: Output = "sigmoid",
+        likelihood: Likelihood = "multinomial",
+    ) -> None:
         super().__init__(questions)
         self.output = output
+        self.likelihood = likelihood
 
     @classmethod
     def from_layers(
@@ -54,6 +61,7 @@ class FineTunedHead(Head):
         output: Output = "sigmoid",
         widths: Sequence[int] | None = None,
         totals: Sequence[float] | Array | None = None,
+        likelihood: Likelihood = "multinomial",
     ) -> Self:
         """
         Make a head of trained layers.
@@ -69,13 +77,14 @@ class FineTunedHead(Head):
         totals : sequence of float, optional
             Votes on each question, such as the median in training; infinitely many by default, which leaves only
             what differs between galaxies of one look.
+        likelihood : {'multinomial', 'dirichlet-multinomial', 'beta-binomial'}
 
         Raises
         ------
         HeadError
             When the layers do not fit each other, or the questions.
         """
-        head, questions = cls(tuple(questions), output), tuple(questions)
+        head, questions = cls(tuple(questions), output, likelihood), tuple(questions)
         targets = [len(question.targets) for question in questions]
         head.widths_ = np.array(targets if widths is None else widths)
         head.totals_ = np.full(len(targets), np.inf) if totals is None else np.asarray(totals, np.float64)
@@ -97,11 +106,12 @@ class FineTunedHead(Head):
         if not sizes or not fits or biases != [(n_out,) for _, n_out in sizes]:
             raise HeadError(f"layers of {sizes} with biases of {biases} do not follow each other.")
         n_logits = int(self.widths_.sum())
-        allowed = {n_logits, n_logits + len(targets)} if self.output == "softmax" else {sum(targets)}
-        if sizes[-1][1] not in allowed:
+        n_precisions = sum(count_precisions(self.widths_.tolist(), self.likelihood))
+        needed = n_logits + n_precisions if self.output == "softmax" else sum(targets)
+        if sizes[-1][1] != needed:
             raise HeadError(
                 f"the last layer has {sizes[-1][1]} outputs; {len(targets)} questions with {sum(targets)} targets need "
-                f"{' or '.join(map(str, sorted(allowed)))}."
+                f"{needed}."
             )
         spare = self.widths_ - targets if len(self.widths_) == len(targets) else np.array([-1])
         if not np.isin(spare, (0, 1)).all() or len(self.totals_) != len(targets):
@@ -132,7 +142,7 @@ class FineTunedHead(Head):
         n_outputs = self.layers_[-1][0].shape[1]
         if self.output != "softmax" or (n_outputs == self.widths_.sum() and np.isinf(self.totals_).all()):
             return {}
-        distributions = read_distributions(apply_layers(self.layers_, self._place(X)), self.widths_.tolist())
+        distributions = self._distribute(apply_layers(self.layers_, self._place(X)))
         std = self._join([d.std(total) for d, total in zip(distributions, self.totals_, strict=True)])
         names = [target for question in self.questions or () for target in question.targets]
         return {f"{name}_std": std[:, number] for number, name in enumerate(names)}
@@ -140,8 +150,11 @@ class FineTunedHead(Head):
     def _predict(self, X: Array) -> Array:
         outputs = apply_layers(self.layers_, X)
         if self.output == "softmax":
-            return self._join([d.means for d in read_distributions(outputs, self.widths_.tolist())])
+            return self._join([distribution.means for distribution in self._distribute(outputs)])
         return np.asarray(expit(outputs) if self.output == "sigmoid" else outputs)
+
+    def _distribute(self, outputs: Array) -> list[VoteDistribution]:
+        return read_distributions(outputs, self.widths_.tolist(), self.likelihood)
 
     def _join(self, parts: Sequence[Array]) -> Array:
         """(n_galaxies, n_targets) from (n_galaxies, n_answers) of each question, less what stands for all others."""

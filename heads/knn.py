@@ -8,7 +8,8 @@ import numpy as np
 
 from embeddings.questions import Question
 from embeddings.search import find_neighbours
-from heads.base import Array, Head, group_targets, mean_r2
+from heads.base import Array, Head, group_targets
+from heads.scores import mean_r2
 from heads.splits import find_learned
 
 K_CHOICES = (3, 5, 10, 20, 40, 80)

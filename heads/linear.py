@@ -10,8 +10,9 @@ import numpy as np
 from sklearn.base import clone
 
 from embeddings.questions import Question
-from heads.base import Array, Head, TargetsError, group_targets, mean_r2
+from heads.base import Array, Head, TargetsError, group_targets
 from heads.moments import Moments, Sample
+from heads.scores import mean_r2
 from heads.splits import find_learned
 from heads.threads import limit_blas, limit_threads
 

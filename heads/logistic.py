@@ -11,13 +11,15 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from embeddings.questions import Question
-from heads.base import WHOLE_SHARE, WHOLE_TOLERANCE, Array, Head, TargetsError, mean_r2
+from heads.base import WHOLE_SHARE, WHOLE_TOLERANCE, Array, Head, TargetsError
 from heads.moments import Moments, Sample
+from heads.scores import mean_r2
 from heads.threads import limit_blas, limit_threads
 
 ALPHAS = tuple(10.0 ** np.arange(5, -1.25, -0.5))
 RANK_TOLERANCE = 1e-10  # of the largest eigenvalue: directions below have no say under any penalty above
-MAX_JUDGED = 8192  # galaxies of a question that choose its penalty: more make it no better, only later
+MAX_JUDGED = 4096  # galaxies of a question that choose its penalty: more make it no better, only later
+ROUGH = 10  # times the tolerance where the fit is not the last
 MIN_SHARE = 1e-6  # an answer that nobody gave starts here
 
 
@@ -202,19 +204,14 @@ class FoldFits:
         P : (n_rows, n_answers) array
             Each row predicted by the fit that did not see it.
         """
-        alpha, coef, intercept = alphas[0], *self.start()
-        thinned = len(self.Z) > MAX_JUDGED
-        if len(alphas) > 1:
-            alpha, coef, intercept = (self.thin(MAX_JUDGED) if thinned else self).choose(alphas, tolerance)
-        if thinned or len(alphas) == 1:
+        if len(self.Z) > MAX_JUDGED and len(alphas) > 1:
+            alpha, coef, intercept = self.thin(MAX_JUDGED).choose(alphas, ROUGH * tolerance)
             coef, intercept = self.minimise(coef, intercept, alpha, tolerance)
+        else:
+            alpha, coef, intercept = self.choose(alphas, tolerance)
+        P = np.exp(self.hold_out(coef, intercept)).T
         whole = self.vectors @ coef[:, :, -1] @ self.contrasts.T
-        return (
-            alpha,
-            whole,
-            self.contrasts @ intercept[:, -1] - self.mean @ whole,
-            np.exp(self.hold_out(coef, intercept)).T,
-        )
+        return alpha, whole, self.contrasts @ intercept[:, -1] - self.mean @ whole, P
 
     def choose(self, alphas: Sequence[float], tolerance: float) -> tuple[float, Array, Array]:
         """The best of some penalties by what is held out, and the coefficients and intercepts under it."""

@@ -61,13 +61,15 @@ class Problem:
     def __init__(self, X: Array, ballots: Ballots, loss: VoteLoss, axes: Axes, tolerance: float = 1e-9) -> None:
         self.X, self.counts = torch.from_numpy(X), torch.from_numpy(ballots.counts)
         self.loss, self.axes, self.tolerance = loss, axes, tolerance
-        spread = np.zeros(len(ballots.widths) if loss.dirichlet else 0)
+        spread = np.zeros(sum(loss.precisions))
         self.start = LinearModel(
             np.zeros((X.shape[1], sum(ballots.widths) + len(spread))),
             np.concatenate([np.log(ballots.shares), spread]),
         )
         questions = np.arange(len(ballots.widths))
-        self.question = np.concatenate([questions.repeat(ballots.widths), questions[: len(spread)]])  # of each output
+        self.question = np.concatenate(
+            [questions.repeat(ballots.widths), questions.repeat(loss.precisions)]
+        )  # of outputs
         self.curvature = self._measure_curvature()
 
     def follow(self, alphas: Array) -> Iterator[LinearModel]:

@@ -9,8 +9,9 @@ import numpy as np
 from scipy.special import expit, logit
 
 from embeddings.questions import Question
-from heads.base import Array, Head, TargetsError, mean_r2
+from heads.base import Array, Head, TargetsError
 from heads.layers import FILE, apply_layers, pack_layers, unpack_layers
+from heads.scores import score_held_out
 from heads.threads import limit_threads
 
 
@@ -118,21 +119,3 @@ class MLPHead(Head):
         """The inverse of `to_files`."""
         self.layers_ = unpack_layers(files[FILE])
         return self
-
-
-def score_held_out(Y: Array, P: Array, held_out: Array, weights: Array | None = None) -> float:
-    """
-    `mean_r2` of predictions of the held-out galaxies.
-
-    Parameters
-    ----------
-    Y : (n_galaxies, n_targets) array
-    P : (n_held_out, n_targets) array
-    held_out : (n_galaxies,) bool array
-    weights : (n_galaxies, n_targets) array, optional
-    """
-    Y = Y[held_out]
-    there = ~np.isnan(Y).all(axis=0)
-    Y, P = Y[:, there], P[:, there]
-    w = np.ones_like(Y) if weights is None else weights[held_out][:, there]
-    return mean_r2(np.nansum(w * (Y - P) ** 2, axis=0), Y, None if weights is None else w)

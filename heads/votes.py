@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self, get_args
 
 import numpy as np
 
 from embeddings.questions import Question, expected_shares, list_targets
-from heads.ballots import Array, Ballots, VoteDistribution, collect_ballots, read_distributions, split_questions
+from heads.ballots import (
+    Array,
+    Ballots,
+    Likelihood,
+    VoteDistribution,
+    collect_ballots,
+    read_distributions,
+    split_questions,
+)
 from heads.base import Head, TargetsError
 from heads.layers import FILE, apply_layers, pack_layers, unpack_layers
-from heads.mlp import score_held_out
+from heads.scores import score_held_out
 from heads.splits import find_learned
 from heads.threads import limit_threads
 
 if TYPE_CHECKING:
-    from heads.maximum import LinearModel, Problem
+    from heads.maximum import Axes, LinearModel, Problem
 
 ALPHAS = tuple(10.0 ** np.arange(6, -1, -1))
-ENOUGH_HELD_OUT = 20_000  # galaxies on which penalties are told apart; more would only cost time
-LIKELIHOODS = ("dirichlet-multinomial", "multinomial")
+MAX_JUDGED = 10_000  # galaxies that choose penalties: more make them no better, only later
+ROUGH = 10  # times the tolerance where a fit is not the last
 
 
 class VotesHead(Head):
     """
     Maximum likelihood of each question's vote counts, given that question's own total.
 
-    A softmax within each question gives the expected share of each answer, so they add up to one; the
-    Dirichlet-multinomial adds one output a question for how far galaxies of one look differ. Questions far down the
-    tree need no special treatment: where few were asked, few votes speak. The tree enters only in `predict_asked`.
+    A softmax within each question gives the expected share of each answer, so they add up to one. How far galaxies of
+    one look differ is one more output an answer (beta-binomial), or a question (Dirichlet-multinomial). Questions far
+    down the tree need no special treatment: where few were asked, few votes speak. The tree enters only in
+    `predict_asked`.
 
     Linear, it is the maximum of the likelihood with a penalty alpha / 2 |W|^2, alpha chosen for each question by the
-    likelihood of held-out galaxies in inner folds. With a hidden layer it is trained until one inner fold says stop.
+    likelihood of held-out galaxies in inner folds of at most `MAX_JUDGED`. With a hidden layer it is trained until one
+    inner fold says stop.
 
     Parameters
     ----------
     questions, random_state
         As in `Head`. Questions of kind value and debiased fractions are refused.
-    likelihood : {'dirichlet-multinomial', 'multinomial'}
+    likelihood : {'beta-binomial', 'dirichlet-multinomial', 'multinomial'}
+        See `heads.losses`.
     hidden : int
         Width of the hidden layer; 0 for a linear model.
     alphas : sequence of float
@@ -65,7 +76,7 @@ class VotesHead(Head):
         self,
         questions: Sequence[Question] | None = None,
         random_state: int = 0,
-        likelihood: Literal["dirichlet-multinomial", "multinomial"] = "dirichlet-multinomial",
+        likelihood: Likelihood = "beta-binomial",
         hidden: int = 0,
         alphas: Sequence[float] = ALPHAS,
         tolerance: float = 1e-7,
@@ -77,8 +88,8 @@ class VotesHead(Head):
         self.tolerance = tolerance
 
     def _fit(self, X: Array, Y: Array, votes: Array | None, groups: Array) -> None:
-        if self.likelihood not in LIKELIHOODS:
-            raise TargetsError(f"the likelihood is {' or '.join(LIKELIHOODS)}, not {self.likelihood!r}.")
+        if self.likelihood not in get_args(Likelihood):
+            raise TargetsError(f"the likelihood is {' or '.join(get_args(Likelihood))}, not {self.likelihood!r}.")
         X, ballots = np.ascontiguousarray(X), collect_ballots(self._columns(Y), Y, votes)
         self.widths_ = np.array(ballots.widths)
         totals = ballots.totals[groups >= 0]
@@ -95,27 +106,40 @@ class VotesHead(Head):
         from heads.losses import VoteLoss  # on use: what is fitted predicts without torch
         from heads.maximum import Axes, Problem
 
-        loss, axes = VoteLoss(ballots.widths, self._dirichlet), Axes.of(X)
+        def pose(rows: Array | slice, tolerance: float) -> Problem:
+            return Problem(X[rows], ballots.take(rows), loss, axes, tolerance)
+
+        loss, axes, start = VoteLoss(ballots.widths, self.likelihood), Axes.of(X), None
+        few = np.linspace(0, len(X) - 1, min(MAX_JUDGED, len(X))).astype(np.int64)
+        self._choose(X[few], Y[few], ballots.take(few), folds[few], axes)
+        if len(few) < len(X):  # their scores are not those of so many
+            start = pose(few[folds[few] != 0], ROUGH * self.tolerance).solve(self.alpha_)
+            start = pose(folds != 0, ROUGH * self.tolerance).solve(self.alpha_, start)
+            self._keep(start)
+            self.inner_score_ = score_held_out(Y, self._predict(X[folds == 0]), folds == 0)
+        learned = find_learned(folds)
+        rows = slice(None) if learned.all() else learned  # a mask would copy all
+        self._keep(pose(rows, self.tolerance).solve(self.alpha_, start))
+
+    def _choose(self, X: Array, Y: Array, ballots: Ballots, folds: Array, axes: Axes) -> None:
+        """The penalty of each question that is best for the held-out galaxies, and the score under it."""
+        from heads.losses import VoteLoss
+        from heads.maximum import Problem
+
+        loss = VoteLoss(ballots.widths, self.likelihood)
         alphas = np.sort(np.asarray(self.alphas, np.float64))[::-1]
         costs, P = np.zeros((len(alphas), len(ballots.widths))), np.zeros((len(alphas), *Y.shape), Y.dtype)
-        tried = np.zeros(len(X), bool)
         for fold in range(folds.max() + 1):
             held_out = folds == fold
-            problem = Problem(X[~held_out], ballots.take(~held_out), loss, axes, self.tolerance)
+            problem = Problem(X[~held_out], ballots.take(~held_out), loss, axes, ROUGH * self.tolerance)
             own, P[:, held_out] = self._follow(problem, alphas, X[held_out], ballots.take(held_out))
             costs += own
-            tried |= held_out
-            if tried.sum() >= ENOUGH_HELD_OUT:
-                break
         best = costs.argmin(axis=0)
         self.alpha_ = alphas[best]
         chosen = best.repeat([len(columns) for _, columns in self._columns(Y)])
-        held_out_P = np.take_along_axis(P[:, tried], chosen[None, None, :], axis=0)[0]
-        self.inner_score_ = score_held_out(Y, held_out_P, tried)
-        learned = find_learned(folds)
-        if not learned.all():
-            X, ballots = X[learned], ballots.take(learned)
-        self._keep(Problem(X, ballots, loss, axes, self.tolerance).solve(self.alpha_))
+        judged = folds >= 0
+        held_out_P = np.take_along_axis(P[:, judged], chosen[None, None, :], axis=0)[0]
+        self.inner_score_ = score_held_out(Y, held_out_P, judged)
 
     def _follow(self, problem: Problem, alphas: Array, X: Array, ballots: Ballots) -> tuple[Array, Array]:
         """
@@ -142,25 +166,20 @@ class VotesHead(Head):
         from heads.losses import VoteLoss
         from heads.networks import Schedule, build_network, fold_network, train_network
 
-        loss, counts = VoteLoss(ballots.widths, self._dirichlet), torch.from_numpy(ballots.counts)
+        loss, counts = VoteLoss(ballots.widths, self.likelihood), torch.from_numpy(ballots.counts)
         votes = float(ballots.totals.mean() * len(ballots.widths))
-        precisions = np.zeros(len(ballots.widths) if self._dirichlet else 0)
 
         def mean_loss(outputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
             return loss(outputs, counts[rows]).sum() / (votes * len(rows))
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
-            start = np.concatenate([np.log(ballots.shares), precisions])
+            start = np.concatenate([np.log(ballots.shares), np.zeros(sum(loss.precisions))])
             network = build_network(X.shape[1], (self.hidden,), start, dropout=0.2)
             train_network(network, torch.from_numpy(X).float(), mean_loss, torch.from_numpy(held_out), Schedule())
         self.layers_ = fold_network(network)
         self.alpha_ = np.full(len(ballots.widths), np.nan)
         self.inner_score_ = score_held_out(Y, self._predict(X[held_out]), held_out)
-
-    @property
-    def _dirichlet(self) -> bool:
-        return self.likelihood == "dirichlet-multinomial"
 
     def _keep(self, model: LinearModel) -> None:
         self.layers_ = [(np.ascontiguousarray(model.weight, np.float32), model.bias.astype(np.float32))]
@@ -229,7 +248,7 @@ class VotesHead(Head):
             total = counts.sum(axis=1)
             rows, places = total > 0, np.full(counts.shape, np.nan)
             for answer, chosen in enumerate(counts[rows].T):
-                mean, precision = distribution.means[rows, answer], distribution.precision[rows]
+                mean, precision = distribution.means[rows, answer], distribution.precision[rows, answer]
                 places[rows, answer] = randomised_pit(chosen, total[rows], mean, precision, rng)
             parts.append(places)
         return self._join(parts)
@@ -261,7 +280,7 @@ class VotesHead(Head):
 
     def _distribute(self, X: Array) -> list[VoteDistribution]:
         """The distributions from standardised vectors."""
-        return read_distributions(apply_layers(self.layers_, X), self.widths_.tolist())
+        return read_distributions(apply_layers(self.layers_, X), self.widths_.tolist(), self.likelihood)
 
     def _join(self, parts: list[Array]) -> Array:
         """(n_galaxies, n_targets) from (n_galaxies, n_answers) of each question, less what stands for all others."""

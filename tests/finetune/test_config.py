@@ -113,8 +113,8 @@ def test_a_file_comes_before_a_shipped_one_of_its_name(tmp_path: Path, monkeypat
         ("training.ema=.nan", "training.ema is nan; allowed: a number"),
         ("training.learning_rate=.inf", "training.learning_rate is inf; allowed: a number, above 0."),
         ("training.clip=-1", "training.clip is -1; allowed: a number, above 0; or null."),
-        ("training.loss=mze", "allowed: mse, bce, multinomial, dirichlet-multinomial. Did you mean 'mse'?"),
-        ("training.loss=huber", "training.loss is 'huber'; allowed: mse, bce, multinomial, dirichlet-multinomial."),
+        ("training.loss=mze", "allowed: mse, bce, multinomial, dirichlet-multinomial, beta-binomial. Did you mean 'mse'?"),
+        ("training.loss=huber", "training.loss is 'huber'; allowed: mse, bce, multinomial, dirichlet-multinomial, beta-binomial."),
         ("augmentation.flip=3", "augmentation.flip is 3; allowed: true or false."),
         ("data.catalogs=[]", "data.catalogs is []; allowed: a list of paths, not empty."),
         ("data.catalogs=[3]", "data.catalogs is 3; allowed: a list of paths"),
@@ -136,7 +136,7 @@ def test_what_is_wrong_is_said(small: Path, override: str, words: str) -> None:
 
 
 def test_a_count_likelihood_takes_no_zeros(small: Path) -> None:
-    for loss in ("multinomial", "dirichlet-multinomial"):
+    for loss in ("multinomial", "dirichlet-multinomial", "beta-binomial"):
         assert "data.unasked is 'zero'" in refusal(small, "data.unasked=zero", f"training.loss={loss}")
     for loss in ("mse", "bce"):
         assert load_config(small, ["data.unasked=zero", f"training.loss={loss}"]).training.loss == loss

@@ -132,7 +132,7 @@ def test_a_label_that_is_always_one_has_a_finite_bias() -> None:
     assert expit(bias) == pytest.approx([1 - EDGE, EDGE, EDGE, 0.5, 0.5])
 
 
-@pytest.mark.parametrize("loss", ["mse", "bce", "multinomial", "dirichlet-multinomial"])
+@pytest.mark.parametrize("loss", ["mse", "bce", "multinomial", "dirichlet-multinomial", "beta-binomial"])
 @pytest.mark.parametrize("weights", ["none", "votes", "published"])
 def test_an_unasked_entry_gets_no_gradient(labelled: tuple[np.ndarray, np.ndarray], loss: str, weights: str) -> None:
     objective, labels, _ = make(labelled, loss, weights)
@@ -144,7 +144,7 @@ def test_an_unasked_entry_gets_no_gradient(labelled: tuple[np.ndarray, np.ndarra
     assert not outputs.grad[::5, 6:].any()  # nor the precision of a question that was not asked
 
 
-@pytest.mark.parametrize("loss", ["mse", "bce", "multinomial", "dirichlet-multinomial"])
+@pytest.mark.parametrize("loss", ["mse", "bce", "multinomial", "dirichlet-multinomial", "beta-binomial"])
 def test_a_batch_without_labels_costs_nothing(labelled: tuple[np.ndarray, np.ndarray], loss: str) -> None:
     objective, labels, _ = make(labelled, loss)
     nothing = Labels(torch.full_like(labels.Y, NAN), labels.weights, torch.zeros_like(labels.counts))

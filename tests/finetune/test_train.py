@@ -34,7 +34,7 @@ def stop_after(step: int) -> Any:
 VARIANTS: tuple[dict[str, Any], ...] = (
     {},
     {"training__ema": 0.9, "training__loss": "bce", "data__mixing": "balanced"},
-    {"training__loss": "dirichlet-multinomial", "training__accumulate": 2, "model__drop_path": 0.3},
+    {"training__loss": "beta-binomial", "training__accumulate": 2, "model__drop_path": 0.3},
     {"model__method": "last", "model__last_blocks": 1, "training__precision": "bf16"},
     {"model__method": "lora", "training__loss": "multinomial"},
     {"model__method": "head", "model__pooling": "cls+patch-mean"},

@@ -79,20 +79,22 @@ def test_a_question_of_which_no_galaxy_has_all_answers() -> None:
 # distributions
 
 
-@pytest.mark.parametrize("output", [-3.0, 0.0, 2.0])
-def test_std_is_that_of_scipys_beta_binomial(output: float) -> None:
-    distribution = VoteDistribution.from_outputs(np.log([[0.2, 0.3, 0.5]]), np.array([output]))
-    (precision,) = distribution.precision
+@pytest.mark.parametrize("outputs", [[-3.0], [0.0], [2.0], [-2.0, 0.0, 3.0]], ids=str)
+def test_std_is_that_of_scipys_beta_binomial(outputs: list[float]) -> None:
+    distribution = VoteDistribution.from_outputs(np.log([[0.2, 0.3, 0.5]]), np.array([outputs]))
     assert distribution.means == pytest.approx(np.array([[0.2, 0.3, 0.5]]))
+    (precision,) = distribution.precision
+    assert len(set(precision.tolist())) == len(outputs)
+    both = list(zip(precision, (0.2, 0.3, 0.5), strict=True))
     for n in (1, 5, 40):
-        expected = [betabinom.std(n, precision * p, precision * (1 - p)) / n for p in (0.2, 0.3, 0.5)]
+        expected = [betabinom.std(n, s * p, s * (1 - p)) / n for s, p in both]
         assert distribution.std(n)[0] == pytest.approx(expected)
-    limit = [beta.std(precision * p, precision * (1 - p)) for p in (0.2, 0.3, 0.5)]
+    limit = [beta.std(s * p, s * (1 - p)) for s, p in both]
     assert distribution.std(np.inf)[0] == pytest.approx(limit)
 
 
 def test_without_precision_it_is_a_binomial() -> None:
-    distribution = VoteDistribution.from_outputs(np.log([[0.2, 0.8]] * 2), None)
+    distribution = VoteDistribution.from_outputs(np.log([[0.2, 0.8]] * 2), np.empty((2, 0)))
     expected = [[binom.std(n, 0.2) / n] * 2 for n in (5, 40)]
     assert distribution.std(np.array([5, 40])) == pytest.approx(np.array(expected))
     assert distribution.std(np.inf).tolist() == [[0, 0], [0, 0]]

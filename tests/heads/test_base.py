@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from embeddings.errors import HeadError
 from embeddings.questions import Question
-from heads.base import Head, TargetsError, group_targets, mean_r2
+from heads.base import Head, TargetsError, group_targets
 from heads.baselines import MeanHead, RandomHead
 from heads.io import HEADS, find_head
 from heads.knn import KNNHead
@@ -408,31 +407,6 @@ def test_group_targets_finds_equal_patterns(n: int, n_targets: int, seed: int) -
     for rows, targets in found:
         assert (~np.isnan(Y[:, targets]) == rows[:, None]).all()
     assert len(found) == len({tuple(column) for column in np.isnan(Y).T})
-
-
-def test_mean_r2_is_the_mean_of_scikit_learns(rng: np.random.Generator) -> None:
-    Y, P = rng.normal(size=(2, 40, 3))
-    Y[:10, 1] = NAN
-    Y[:, 2] = 0.5  # does not vary: left out
-    there = ~np.isnan(Y[:, 1])
-    expected = (r2_score(Y[:, 0], P[:, 0]) + r2_score(Y[there, 1], P[there, 1])) / 2
-    assert mean_r2(np.nansum((Y - P) ** 2, axis=0), Y) == pytest.approx(expected)
-
-
-def test_mean_r2_of_nothing_that_varies_is_the_worst() -> None:
-    assert mean_r2(np.zeros(1), np.ones((5, 1))) == -np.inf
-
-
-def test_weighted_mean_r2_is_the_mean_of_scikit_learns(rng: np.random.Generator) -> None:
-    Y, P = rng.normal(size=(2, 40, 2))
-    weights = rng.integers(0, 5, size=(40, 2)).astype(float)
-    Y[:10, 1] = NAN  # whatever they weigh
-    there = ~np.isnan(Y[:, 1])
-    expected = [
-        r2_score(Y[:, 0], P[:, 0], sample_weight=weights[:, 0]),
-        r2_score(Y[there, 1], P[there, 1], sample_weight=weights[there, 1]),
-    ]
-    assert mean_r2(np.nansum(weights * (Y - P) ** 2, axis=0), Y, weights) == pytest.approx(np.mean(expected))
 
 
 def test_targets_that_weigh_galaxies_alike_are_grouped() -> None:

@@ -68,10 +68,11 @@ def test_answers_share_a_softmax_with_what_stands_for_all_others(X: np.ndarray) 
     assert head.predict_columns(X) == {}  # neither precisions nor totals: nothing is known of a spread
 
 
-def test_precisions_say_how_sure_it_is(X: np.ndarray) -> None:
+@pytest.mark.parametrize("likelihood", ["dirichlet-multinomial", "beta-binomial"])  # of two answers they are the same
+def test_precisions_say_how_sure_it_is(likelihood: Any, X: np.ndarray) -> None:
     """The variance of a Dirichlet-multinomial's fraction: p (1 - p) (1 / n) (n + A) / (1 + A)."""
-    layers = draw_layers(4, 8, 4)
-    head = FineTunedHead.from_layers((SHAPE, ODD), [*layers[:1], draw_layers(8, 6)[0]], "softmax", (2, 2), (40, 10))
+    layers = [*draw_layers(4, 8, 4)[:1], draw_layers(8, 6)[0]]
+    head = FineTunedHead.from_layers((SHAPE, ODD), layers, "softmax", (2, 2), (40, 10), likelihood)
     raw = outputs_of(head.layers_, X).astype(np.float64)
     A = MIDDLE_PRECISION * np.exp(LOG_PRECISION_REACH * np.tanh(raw[:, 5] / LOG_PRECISION_REACH))
     p = softmax(raw[:, 2:4], axis=1)[:, 0]
@@ -85,7 +86,7 @@ def test_it_says_what_a_votes_head_of_the_same_layers_says(X: np.ndarray, rng: n
     fitted = VotesHead((SHAPE,)).fit(X, votes / 30, votes)
     (weight, bias), scaled = fitted.layers_[0], fitted.scale_[:, None]
     layers = [(weight / scaled, bias - (fitted.mean_[:, None] * weight / scaled).sum(axis=0))]
-    head = FineTunedHead.from_layers((SHAPE,), layers, "softmax", totals=fitted.totals_)
+    head = FineTunedHead.from_layers((SHAPE,), layers, "softmax", totals=fitted.totals_, likelihood="beta-binomial")
     np.testing.assert_allclose(head.predict(X), fitted.predict(X), atol=1e-5)
     for name, values in head.predict_columns(X).items():
         np.testing.assert_allclose(values, fitted.predict_columns(X)[name], atol=1e-5)
@@ -98,7 +99,7 @@ def test_it_says_what_a_votes_head_of_the_same_layers_says(X: np.ndarray, rng: n
         (draw_layers(4, 8)[:1] + draw_layers(7, 3), "sigmoid", {}, "do not follow each other"),
         ([(np.ones((4, 3)), np.ones(2))], "sigmoid", {}, "do not follow each other"),
         (draw_layers(4, 8, 4), "sigmoid", {}, "has 4 outputs; 2 questions with 3 targets need 3"),
-        (draw_layers(4, 8, 4), "softmax", {}, "has 4 outputs; 2 questions with 3 targets need 3 or 5"),
+        (draw_layers(4, 8, 4), "softmax", {}, "has 4 outputs; 2 questions with 3 targets need 3"),
         (draw_layers(4, 8, 3), "tanh", {}, "identity, sigmoid, softmax; not 'tanh'"),
         (draw_layers(4, 8, 5), "softmax", {"widths": (1, 4)}, "widths are one a question"),
         (draw_layers(4, 8, 3), "softmax", {"totals": (1, 2, 3)}, "totals are one a question"),
@@ -116,7 +117,7 @@ def test_it_is_not_fitted_here(X: np.ndarray) -> None:
     assert "finetuned" not in HEADS
     with pytest.raises(HeadError, match="'finetuned' is not known"):
         make_head("finetuned")
-    assert clone(head).get_params() == {"questions": ASKED, "output": "sigmoid"}
+    assert clone(head).get_params() == {"questions": ASKED, "output": "sigmoid", "likelihood": "multinomial"}
 
 
 def keep(folder: Path, head: FineTunedHead, train_ids: tuple[str, ...] = ("sky-0", "sky-1")) -> None:
@@ -125,7 +126,8 @@ def keep(folder: Path, head: FineTunedHead, train_ids: tuple[str, ...] = ("sky-0
 
 @pytest.mark.parametrize("output", ["sigmoid", "softmax"])
 def test_a_runs_folder_is_its_head(output: Any, X: np.ndarray, make_store: StoreMaker, tmp_path: Path) -> None:
-    head = FineTunedHead.from_layers(ASKED, draw_layers(4, 8, 5 if output == "softmax" else 3), output)
+    width, likelihood = (5, "dirichlet-multinomial") if output == "softmax" else (3, "multinomial")
+    head = FineTunedHead.from_layers(ASKED, draw_layers(4, 8, width), output, likelihood=likelihood)
     run = write_run(tmp_path / "run", "0" * 64)
     keep(run / "head", head)
     store = make_store({CLS: X}, parts=["train", "", "train"] + [""] * 27)

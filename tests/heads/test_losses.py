@@ -9,11 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import gammaln, softmax
-from scipy.stats import dirichlet_multinomial, multinomial
+from scipy.stats import betabinom, dirichlet_multinomial, multinomial
 
-from heads.losses import VoteLoss, bound_log_precision, dirichlet_multinomial_loss, multinomial_loss, squared_error
+from heads.ballots import Likelihood
+from heads.losses import (
+    VoteLoss,
+    beta_binomial_loss,
+    bound_log_precision,
+    dirichlet_multinomial_loss,
+    multinomial_loss,
+    squared_error,
+)
 
 NAN = float("nan")
+LIKELIHOODS: tuple[Likelihood, ...] = ("beta-binomial", "dirichlet-multinomial", "multinomial")
 
 
 def coefficient(counts: np.ndarray) -> np.ndarray:
@@ -46,6 +55,22 @@ def test_dirichlet_multinomial_is_scipys(precision: float, logits: np.ndarray, c
     assert coefficient(counts) - loss.numpy() == pytest.approx(expected, rel=1e-8)
 
 
+def test_beta_binomial_is_scipys(logits: np.ndarray, counts: np.ndarray) -> None:
+    precision, share, total = np.array([0.05, 4.0, 1e4]), softmax(logits, axis=1), counts.sum(1, keepdims=True)
+    expected = betabinom.logpmf(counts, total, precision * share, precision * (1 - share))
+    chosen = gammaln(total + 1) - gammaln(counts + 1) - gammaln(total - counts + 1)  # the coefficient, left out
+    log_precision = torch.from_numpy(np.log(precision)).expand(7, 3)
+    loss = beta_binomial_loss(torch.from_numpy(logits), log_precision, torch.from_numpy(counts))
+    assert loss.numpy() == pytest.approx(2 / 3 * (chosen - expected).sum(1), rel=1e-8)
+
+
+def test_of_two_answers_it_is_the_dirichlet_multinomial(logits: np.ndarray, counts: np.ndarray) -> None:
+    two, votes = torch.from_numpy(logits[:, :2]), torch.from_numpy(counts[:, :2])
+    log_precision = torch.linspace(-3, 5, 7, dtype=torch.float64)
+    loss = beta_binomial_loss(two, log_precision[:, None], votes)
+    assert loss.numpy() == pytest.approx(dirichlet_multinomial_loss(two, log_precision, votes).numpy(), rel=1e-10)
+
+
 def test_a_hand_computed_case() -> None:
     # concentrations 1 and 1, votes 2 and 0: 1/2 * 2/3 = 1/3 (Polya's urn); a multinomial says 1/4
     logits, counts = torch.zeros(1, 2), torch.tensor([[2.0, 0.0]])
@@ -62,10 +87,15 @@ def test_one_vote_says_nothing_of_the_precision(logits: np.ndarray) -> None:
         assert dirichlet_multinomial_loss(given_logits, log_precision, vote).numpy() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("dirichlet", [True, False])
-def test_gradient_against_finite_differences(dirichlet: bool, rng: np.random.Generator) -> None:
-    loss = VoteLoss((3, 2), dirichlet)
-    outputs = rng.normal(0, 1.5, size=(5, 7 if dirichlet else 5))
+def test_how_many_precisions() -> None:
+    counted = {likelihood: VoteLoss((3, 2), likelihood).precisions for likelihood in LIKELIHOODS}
+    assert counted == {"beta-binomial": (3, 1), "dirichlet-multinomial": (1, 1), "multinomial": (0, 0)}
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_gradient_against_finite_differences(likelihood: Likelihood, rng: np.random.Generator) -> None:
+    loss = VoteLoss((3, 2), likelihood)
+    outputs = rng.normal(0, 1.5, size=(5, 5 + sum(loss.precisions)))
     counts = torch.from_numpy(rng.integers(0, 40, size=(5, 5)).astype(float))
     counts[0] = 0
     at = torch.from_numpy(outputs).requires_grad_()
@@ -79,10 +109,11 @@ def test_gradient_against_finite_differences(dirichlet: bool, rng: np.random.Gen
         assert float(slope[place]) == pytest.approx((above - below) / (2 * step), rel=1e-5, abs=1e-5)
 
 
-@pytest.mark.parametrize("dirichlet", [True, False])
-def test_who_was_not_asked_costs_nothing_and_pulls_nowhere(dirichlet: bool) -> None:
-    outputs = torch.randn(4, 6 if dirichlet else 5).requires_grad_()
-    loss = VoteLoss((5,), dirichlet)(outputs, torch.zeros(4, 5))
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_who_was_not_asked_costs_nothing_and_pulls_nowhere(likelihood: Likelihood) -> None:
+    whole = VoteLoss((5,), likelihood)
+    outputs = torch.randn(4, 5 + sum(whole.precisions)).requires_grad_()
+    loss = whole(outputs, torch.zeros(4, 5))
     (slope,) = torch.autograd.grad(loss.sum(), outputs)
     assert loss.tolist() == [0]
     assert not slope.any()
@@ -90,20 +121,21 @@ def test_who_was_not_asked_costs_nothing_and_pulls_nowhere(dirichlet: bool) -> N
 
 @settings(deadline=None, max_examples=50)
 @given(
-    arrays(np.float64, (3, 5), elements=st.floats(-1e4, 1e4)),
+    arrays(np.float64, (3, 8), elements=st.floats(-1e4, 1e4)),
     arrays(np.int64, (3, 4), elements=st.integers(0, 10_000)),
 )
 def test_losses_stay_finite(outputs: np.ndarray, counts: np.ndarray) -> None:
-    for dirichlet, n_outputs in ((True, 5), (False, 4)):
-        at = torch.from_numpy(outputs[:, :n_outputs].copy()).requires_grad_()
-        value = VoteLoss((4,), dirichlet)(at, torch.from_numpy(counts)).sum()
+    for likelihood in LIKELIHOODS:
+        loss = VoteLoss((4,), likelihood)
+        at = torch.from_numpy(outputs[:, : 4 + sum(loss.precisions)].copy()).requires_grad_()
+        value = loss(at, torch.from_numpy(counts)).sum()
         (slope,) = torch.autograd.grad(value, at)
         assert np.isfinite(float(value.detach()))
         assert bool(torch.isfinite(slope).all())
 
 
 def test_questions_are_apart(logits: np.ndarray, counts: np.ndarray) -> None:
-    both = VoteLoss((3, 3), False)(
+    both = VoteLoss((3, 3), "multinomial")(
         torch.from_numpy(np.hstack([logits, -logits])), torch.from_numpy(np.hstack([counts, counts[:, ::-1]]).copy())
     )
     first = multinomial_loss(torch.from_numpy(logits), torch.from_numpy(counts)).sum()

@@ -12,7 +12,7 @@ from sklearn.metrics import r2_score
 
 from embeddings.questions import Question
 from heads.base import TargetsError
-from heads.mlp import MLPHead, score_held_out
+from heads.mlp import MLPHead
 
 NAN = float("nan")
 SHAPE = Question("shape", ("round", "flat"))
@@ -98,20 +98,3 @@ def test_files_restore_it(X: np.ndarray, Y: np.ndarray) -> None:
     head = make_head(max_epochs=2).fit(X, Y)
     restored = clone(head).from_arrays(head.to_arrays()).from_files(head.to_files())
     assert restored.predict(X).tobytes() == head.predict(X).tobytes()
-
-
-def test_score_of_held_out_galaxies_is_scikit_learns(rng: np.random.Generator) -> None:
-    Y, P = rng.normal(size=(2, 40, 3))
-    held_out = np.arange(40) < 15
-    Y[:15, 2] = NAN  # has no label among them: left out
-    Y[:5, 1] = NAN
-    expected = (r2_score(Y[:15, 0], P[:15, 0]) + r2_score(Y[5:15, 1], P[5:15, 1])) / 2
-    assert score_held_out(Y, P[:15], held_out) == pytest.approx(expected)
-    weights = np.where(np.isnan(Y), 0, rng.uniform(1, 3, size=Y.shape))
-    expected = np.mean(
-        [
-            r2_score(Y[r, k], P[r, k], sample_weight=weights[r, k])
-            for r, k in ((np.arange(15), 0), (np.arange(5, 15), 1))
-        ]
-    )
-    assert score_held_out(Y, P[:15], held_out, weights) == pytest.approx(expected)

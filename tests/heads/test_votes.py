@@ -12,8 +12,11 @@ from sklearn.metrics import r2_score
 
 from embeddings.errors import HeadError
 from embeddings.questions import Question
+from heads import votes as module
+from heads.base import INNER_FOLDS
 from heads.calibration import tabulate_pit
 from heads.io import make_head
+from heads.splits import cut_folds
 from heads.votes import VotesHead
 
 NAN = float("nan")
@@ -67,7 +70,11 @@ def head(sky: Sky) -> VotesHead:
 # what it learns
 
 
-@pytest.mark.parametrize("parameters", [{}, {"likelihood": "multinomial"}, {"hidden": 32}], ids=str)
+@pytest.mark.parametrize(
+    "parameters",
+    [{}, {"likelihood": "dirichlet-multinomial"}, {"likelihood": "multinomial"}, {"hidden": 32}],
+    ids=str,
+)
 def test_it_recovers_the_expected_fractions(parameters: dict[str, Any], sky: Sky, other_sky: Sky) -> None:
     head = VotesHead(QUESTIONS, **parameters).fit(sky.X, sky.Y, sky.votes)
     P = head.predict(other_sky.X)
@@ -102,7 +109,7 @@ def test_a_galaxy_with_many_votes_says_more(rng: np.random.Generator) -> None:
     assert P[:, 0] == pytest.approx(np.full(400, 0.88), abs=0.005)
 
 
-@pytest.mark.parametrize("likelihood", ["dirichlet-multinomial", "multinomial"])
+@pytest.mark.parametrize("likelihood", ["beta-binomial", "dirichlet-multinomial", "multinomial"])
 def test_single_numbers_and_categories_are_one_vote(likelihood: str, rng: np.random.Generator) -> None:
     X = rng.normal(size=(600, 3))
     yes = (X[:, 0] + rng.normal(0, 0.3, size=600) > 0).astype(float)
@@ -111,6 +118,38 @@ def test_single_numbers_and_categories_are_one_vote(likelihood: str, rng: np.ran
     assert P[:, 0] == pytest.approx(P[:, 1], abs=0.02)
     assert ((P[:, 0] > 0.5) == yes).mean() > 0.85
     assert head.totals_.tolist() == [1, 1]
+
+
+def test_a_rare_answer_keeps_its_share() -> None:
+    # nothing in the vectors; galaxies differ widely in how round they are, and little in how odd
+    rng = np.random.default_rng(3)
+    rounds, odd = rng.beta(0.8, 0.8, 2000), rng.beta(1.4, 21, 2000)
+    shares = np.column_stack([rounds * (1 - odd), (1 - rounds) * (1 - odd), odd])
+    X, votes = rng.normal(size=(2000, 4)), rng.multinomial(40, shares).astype(float)
+    apart, together = (
+        VotesHead((SHAPE,), likelihood=likelihood, alphas=(1e4,)).fit(X, votes / 40, votes)
+        for likelihood in ("beta-binomial", "dirichlet-multinomial")
+    )
+    assert apart.predict(X).mean(axis=0) == pytest.approx(votes.mean(axis=0) / 40, abs=0.01)
+    assert together.predict(X)[:, 2].mean() > votes[:, 2].mean() / 40 + 0.02
+    spreads = [12 * head.place_votes(X, votes / 40, votes).var(axis=0) for head in (apart, together)]
+    assert spreads[0] == pytest.approx(np.ones(3), abs=0.1)
+    assert spreads[1][2] < 0.7
+
+
+def test_many_galaxies_choose_by_some(sky: Sky, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, Y, votes = (values[:900, :3] if values is not sky.X else values[:900] for values in (sky.X, sky.Y, sky.votes))
+    monkeypatch.setattr(module, "MAX_JUDGED", 300)
+    head = VotesHead((SHAPE,), likelihood="multinomial").fit(X, Y, votes)
+    monkeypatch.undo()
+    given = VotesHead((SHAPE,), likelihood="multinomial", alphas=head.alpha_).fit(X, Y, votes)
+    assert head.predict(X) == pytest.approx(given.predict(X), abs=2e-3)
+    # of one fold, fitted on the others
+    held_out = cut_folds(np.arange(900), INNER_FOLDS, 0) == 0
+    others = VotesHead((SHAPE,), likelihood="multinomial", alphas=head.alpha_)
+    others.fit(X[~held_out], Y[~held_out], votes[~held_out])
+    scores = r2_score(Y[held_out], others.predict(X[held_out]), multioutput="raw_values")
+    assert head.inner_score_ == pytest.approx(scores.mean(), abs=2e-3)
 
 
 def test_penalties_are_chosen_for_each_question(rng: np.random.Generator) -> None:
@@ -200,14 +239,18 @@ def test_debiased_fractions_and_values(sky: Sky) -> None:
 
 
 def test_an_unknown_likelihood(sky: Sky) -> None:
-    with pytest.raises(HeadError, match="dirichlet-multinomial or multinomial, not 'poisson'"):
+    with pytest.raises(HeadError, match="beta-binomial or dirichlet-multinomial or multinomial, not 'poisson'"):
         make_head("votes", QUESTIONS, likelihood="poisson").fit(sky.X, sky.Y, sky.votes)
 
 
 # there and back
 
 
-@pytest.mark.parametrize("parameters", [{}, {"likelihood": "multinomial"}, {"hidden": 8}], ids=str)
+@pytest.mark.parametrize(
+    "parameters",
+    [{}, {"likelihood": "dirichlet-multinomial"}, {"likelihood": "multinomial"}, {"hidden": 8}],
+    ids=str,
+)
 def test_files_restore_it(parameters: dict[str, Any], sky: Sky) -> None:
     few = sky.X[:200], sky.Y[:200], sky.votes[:200]
     head = VotesHead(QUESTIONS, **parameters).fit(*few)
