@@ -21,7 +21,7 @@ from heads.io import load_head, make_head
 from heads.metrics import is_binary
 
 Array = np.ndarray[Any, Any]
-RANDOM, FROZEN, TUNED, REFITTED = "random head, frozen", "{}, frozen", "fine-tune", "{}, fine-tuned"
+FROZEN, TUNED, REFITTED = "{}, frozen", "fine-tune", "{}, fine-tuned"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def compare_stages(
     run: RunRecord,
     frozen: Sequence[EmbeddingStore],
     tuned: Sequence[EmbeddingStore],
-    head: str = "ridge",
+    heads: Sequence[str] = ("ridge", "mlp"),
     random_state: int = 0,
 ) -> tuple[list[Stage], int]:
     """
@@ -59,15 +59,15 @@ def compare_stages(
         What the backbone that the run began with makes of the run's galaxies, a store a survey.
     tuned : sequence of EmbeddingStore
         What the run's backbone makes of them.
-    head : str
-        That is fitted on the training galaxies of either; the validation galaxies choose.
+    heads : sequence of str
+        That are fitted on the training galaxies of either; the validation galaxies choose.
     random_state : int
-        Of the random head, the head, and the resamples.
+        Of the random head, the others, and the resamples.
 
     Returns
     -------
     stages : list of Stage
-        The random head, the head on frozen embeddings, the run itself, the head on its embeddings.
+        The random head and the others on frozen embeddings, the run itself, the others on its embeddings.
     n : int
         Test galaxies.
 
@@ -84,12 +84,9 @@ def compare_stages(
             "Extract the same catalogs with both."
         )
     own = load_head(run.folder)
-    predictions = {
-        RANDOM: before.fit("random", random_state),
-        FROZEN.format(head): before.fit(head, random_state),
-        TUNED: own.head.predict(after.X[after.parts == "test"]),
-        REFITTED.format(head): after.fit(head, random_state),
-    }
+    predictions = {FROZEN.format(name): before.fit(name, random_state) for name in ("random", *heads)}
+    predictions[TUNED] = own.head.predict(after.X[after.parts == "test"])
+    predictions |= {REFITTED.format(name): after.fit(name, random_state) for name in heads}
     test = before.parts == "test"
     weights = resample_objects(before.objects[test], random_state)
     Y = before.Y[test]

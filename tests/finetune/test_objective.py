@@ -141,7 +141,7 @@ def test_an_unasked_entry_gets_no_gradient(labelled: tuple[np.ndarray, np.ndarra
     asked = ~np.isnan(labelled[0])
     assert not outputs.grad[:, :5][~asked].any()
     assert (outputs.grad[:, :5][asked] != 0).all()
-    assert not outputs.grad[::5, 6:].any()  # nor the precision of a question that was not asked
+    assert not outputs.grad[::5, -1:].any()  # nor the precision of a question that was not asked
 
 
 @pytest.mark.parametrize("loss", ["mse", "bce", "multinomial", "dirichlet-multinomial", "beta-binomial"])
