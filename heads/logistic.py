@@ -199,8 +199,8 @@ class FoldFits:
             Each row predicted by the fit that did not see it.
         """
         if len(self.Z) > MAX_JUDGED and len(alphas) > 1:
-            alpha, *start = self.thin(MAX_JUDGED).choose(alphas, ROUGH * tolerance)
-            coef, intercept = self.minimise(*start, alpha, tolerance)
+            alpha, coef, intercept = self.thin(MAX_JUDGED).choose(alphas, ROUGH * tolerance)
+            coef, intercept = self.minimise(coef, intercept, alpha, tolerance)
         else:
             alpha, coef, intercept = self.choose(alphas, tolerance)
         P = np.exp(self.hold_out(coef, intercept)).T
