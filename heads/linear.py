@@ -105,8 +105,9 @@ class RidgeHead(Head):
         seen = index < size
         held, folds = np.unique(folds[seen], return_inverse=True)
         parts = [sums[fold].about(shift, np.zeros(len(targets))).stretch(factor) for fold in held]
-        own = Sample((sample.X[:size] - shift) * factor, sample.Y, sample.weights)
-        return self._solve(own, index[seen], folds, parts, targets)
+        if seen.sum() - np.bincount(folds).max() < len(shift):  # too few for sums alone: the rows are read again
+            sample = Sample((sample.X[:size] - shift) * factor, sample.Y, sample.weights)
+        return self._solve(sample, index[seen], folds, parts, targets)
 
     def _predict(self, X: Array) -> Array:
         return np.asarray(X @ self.coef_ + self.intercept_)
@@ -153,7 +154,9 @@ def fit_sizes(
     groups: Array | None = None,
 ) -> list[RidgeHead]:
     """
-    Ridges of growing training sets, for little more than the cost of the largest: each block is summed up once.
+    Ridges of growing training sets, each row summed up once for all that hold it.
+
+    Each size still has a matrix of embed_dim to diagonalise in each fold: this pays where sizes are many and large.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,13 @@ class LinearModel:
 
     weight: Array
     bias: Array
+
+    @classmethod
+    def join(cls, models: Sequence[LinearModel], chosen: Array) -> LinearModel:
+        """Each output from one of several models, by its place among them."""
+        each = np.arange(len(chosen))
+        weight, bias = (np.stack([getattr(model, name) for model in models]) for name in ("weight", "bias"))
+        return cls(weight[chosen, :, each].T, bias[chosen, each])
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,6 @@ class Problem:
         self.question = np.concatenate(
             [questions.repeat(ballots.widths), questions.repeat(loss.precisions)]
         )  # of outputs
-        self.curvature = self._measure_curvature()
 
     def follow(self, alphas: Array) -> Iterator[LinearModel]:
         """The minimum for each penalty, each from the one before: strong penalties first."""
@@ -82,10 +88,10 @@ class Problem:
     def solve(self, alphas: Array, start: LinearModel | None = None) -> LinearModel:
         """The minimum for one penalty a question, (n_questions,)."""
         start = start or self.start
-        alpha = alphas[self.question]
+        alpha, curvature = alphas[self.question], self._measure_curvature(start)
         n, V = len(self.X), self.axes.axes
-        scale = 1 / np.sqrt(n * self.axes.variances[:, None] * self.curvature + alpha)
-        bias_scale = 1 / np.sqrt(n * self.curvature)
+        scale = 1 / np.sqrt(n * self.axes.variances[:, None] * curvature + alpha)
+        bias_scale = 1 / np.sqrt(n * curvature)
 
         def evaluate(flat: Array) -> tuple[float, Array]:
             theta = flat.reshape(-1, len(alpha))
@@ -100,19 +106,23 @@ class Problem:
         theta = found.x.reshape(first.shape)
         return LinearModel(V @ (scale * theta[:-1]), bias_scale * theta[-1])
 
+    def _apply(self, rows: slice, weight: Array, bias: Array) -> torch.Tensor:
+        """Outputs of some galaxies, by which the loss can be differentiated."""
+        outputs = self.X[rows] @ torch.from_numpy(weight).to(self.X.dtype) + torch.from_numpy(bias)
+        return outputs.requires_grad_()
+
     def _evaluate(self, weight: Array, bias: Array) -> tuple[float, Array, Array]:
         """The loss without penalty, and its slopes in W and b."""
-        outputs = self.X @ torch.from_numpy(weight).to(self.X.dtype) + torch.from_numpy(bias)
-        outputs.requires_grad_()
+        outputs = self._apply(slice(None), weight, bias)
         value = self.loss(outputs, self.counts).sum()
         (slope,) = torch.autograd.grad(value, outputs)
         return float(value.detach()), (self.X.T @ slope.to(self.X.dtype)).double().numpy(), slope.sum(dim=0).numpy()
 
-    def _measure_curvature(self) -> Array:
-        """The mean second derivative of the loss in each output, at the start."""
-        counts = self.counts[:: max(len(self.counts) // CURVATURE_ROWS, 1)]
-        outputs = torch.from_numpy(self.start.bias).repeat(len(counts), 1).requires_grad_()
-        (slope,) = torch.autograd.grad(self.loss(outputs, counts).sum(), outputs, create_graph=True)
+    def _measure_curvature(self, model: LinearModel) -> Array:
+        """The mean second derivative of the loss in each output."""
+        rows = slice(None, None, max(len(self.X) // CURVATURE_ROWS, 1))
+        outputs = self._apply(rows, model.weight, model.bias)
+        (slope,) = torch.autograd.grad(self.loss(outputs, self.counts[rows]).sum(), outputs, create_graph=True)
         bends = [torch.autograd.grad(s, outputs, retain_graph=True)[0][:, k].mean() for k, s in enumerate(slope.sum(0))]
         curvature = np.array([float(bend) for bend in bends])
         return np.asarray(np.maximum(curvature, 1e-3 * max(curvature.max(), 1e-12)))

@@ -109,11 +109,10 @@ class VotesHead(Head):
         def pose(rows: Array | slice, tolerance: float) -> Problem:
             return Problem(X[rows], ballots.take(rows), loss, axes, tolerance)
 
-        loss, axes, start = VoteLoss(ballots.widths, self.likelihood), Axes.of(X), None
+        loss, axes = VoteLoss(ballots.widths, self.likelihood), Axes.of(X)
         few = np.linspace(0, len(X) - 1, min(MAX_JUDGED, len(X))).astype(np.int64)
-        self._choose(X[few], Y[few], ballots.take(few), folds[few], axes)
+        start = self._choose(X[few], Y[few], ballots.take(few), folds[few], axes)
         if len(few) < len(X):  # their scores are not those of so many
-            start = pose(few[folds[few] != 0], ROUGH * self.tolerance).solve(self.alpha_)
             start = pose(folds != 0, ROUGH * self.tolerance).solve(self.alpha_, start)
             self._keep(start)
             self.inner_score_ = score_held_out(Y, self._predict(X[folds == 0]), folds == 0)
@@ -121,10 +120,10 @@ class VotesHead(Head):
         rows = slice(None) if learned.all() else learned  # a mask would copy all
         self._keep(pose(rows, self.tolerance).solve(self.alpha_, start))
 
-    def _choose(self, X: Array, Y: Array, ballots: Ballots, folds: Array, axes: Axes) -> None:
-        """The penalty of each question that is best for the held-out galaxies, and the score under it."""
+    def _choose(self, X: Array, Y: Array, ballots: Ballots, folds: Array, axes: Axes) -> LinearModel:
+        """The penalty of each question that is best for the held-out galaxies, the score, and where a fit may start."""
         from heads.losses import VoteLoss
-        from heads.maximum import Problem
+        from heads.maximum import LinearModel, Problem
 
         loss = VoteLoss(ballots.widths, self.likelihood)
         alphas = np.sort(np.asarray(self.alphas, np.float64))[::-1]
@@ -132,7 +131,7 @@ class VotesHead(Head):
         for fold in range(folds.max() + 1):
             held_out = folds == fold
             problem = Problem(X[~held_out], ballots.take(~held_out), loss, axes, ROUGH * self.tolerance)
-            own, P[:, held_out] = self._follow(problem, alphas, X[held_out], ballots.take(held_out))
+            own, P[:, held_out], models = self._follow(problem, alphas, X[held_out], ballots.take(held_out))
             costs += own
         best = costs.argmin(axis=0)
         self.alpha_ = alphas[best]
@@ -140,24 +139,28 @@ class VotesHead(Head):
         judged = folds >= 0
         held_out_P = np.take_along_axis(P[:, judged], chosen[None, None, :], axis=0)[0]
         self.inner_score_ = score_held_out(Y, held_out_P, judged)
+        return LinearModel.join(models, best[problem.question])
 
-    def _follow(self, problem: Problem, alphas: Array, X: Array, ballots: Ballots) -> tuple[Array, Array]:
+    def _follow(
+        self, problem: Problem, alphas: Array, X: Array, ballots: Ballots
+    ) -> tuple[Array, Array, list[LinearModel]]:
         """
-        Costs (n_alphas, n_questions) and predictions (n_alphas, n_held_out, n_targets) of held-out galaxies.
+        Costs (n_alphas, n_questions) and predictions (n_alphas, n_held_out, n_targets) of held-out galaxies; models.
 
         From strong to weak penalties, until every question does worse than before: beyond, the cost counts as infinite.
         """
         import torch
 
         costs = np.full((len(alphas), len(ballots.widths)), np.inf)
-        P = np.zeros((len(alphas), len(X), self.n_targets_), X.dtype)
+        P, models = np.zeros((len(alphas), len(X), self.n_targets_), X.dtype), []
         for row, model in enumerate(problem.follow(alphas)):
             self._keep(model)
+            models.append(model)
             outputs = torch.from_numpy(apply_layers(self.layers_, X))
             costs[row], P[row] = problem.loss(outputs, torch.from_numpy(ballots.counts)).numpy(), self._predict(X)
             if row and (costs[row] > costs[:row].min(axis=0)).all():
                 break
-        return costs, P
+        return costs, P, models
 
     def _fit_hidden(self, X: Array, Y: Array, ballots: Ballots, held_out: Array) -> None:
         """Train until the held-out galaxies say stop."""

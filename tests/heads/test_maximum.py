@@ -108,6 +108,13 @@ def test_a_question_nobody_was_asked_stays_at_its_start(X: np.ndarray, ballots: 
     assert np.isfinite(model.weight).all()
 
 
+def test_joined_models_have_each_output_of_its_own() -> None:
+    first, second = (LinearModel(np.arange(6.0).reshape(2, 3) + 10 * k, np.arange(3.0) + 10 * k) for k in (0, 1))
+    joined = LinearModel.join([first, second], np.array([0, 1, 0]))
+    assert joined.weight.tolist() == [[0, 11, 2], [3, 14, 5]]
+    assert joined.bias.tolist() == [0, 11, 2]
+
+
 def test_axes_are_numpys_principal_ones(X: np.ndarray) -> None:
     axes = Axes.of(X)
     assert axes.variances[::-1] == pytest.approx(np.linalg.svd(X, compute_uv=False) ** 2 / 200)

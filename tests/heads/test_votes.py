@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import softmax
 from sklearn.base import clone
@@ -135,6 +137,29 @@ def test_a_rare_answer_keeps_its_share() -> None:
     spreads = [12 * head.place_votes(X, votes / 40, votes).var(axis=0) for head in (apart, together)]
     assert spreads[0] == pytest.approx(np.ones(3), abs=0.1)
     assert spreads[1][2] < 0.7
+
+
+@pytest.mark.slow
+def test_real_votes_have_a_precision_for_each_answer(real_data: Path, rng: np.random.Generator) -> None:
+    """Votes of GZ2's Stripe 82 on the first question, which no vector explains."""
+    answers = ("a01_smooth", "a02_features_or_disk", "a03_star_or_artifact")
+    columns = [f"t01_smooth_or_features_{answer}_count" for answer in answers]
+    votes = pd.read_csv(real_data / "gz2_table5_stripe82/table5.csv.gz", usecols=columns)[columns].to_numpy(float)
+    votes = votes[votes.sum(axis=1) >= 10]
+    X, Y = rng.normal(size=(len(votes), 2)), votes / votes.sum(axis=1, keepdims=True)
+    print(f"  {len(votes)} galaxies, observed {Y.mean(axis=0)}")
+    means, spreads = {}, {}
+    for likelihood in ("beta-binomial", "dirichlet-multinomial", "multinomial"):
+        head = VotesHead((SHAPE,), likelihood=likelihood, alphas=(1e6,)).fit(X, Y, votes)
+        (distribution,) = head.predict_distributions(X[:1])
+        means[likelihood] = distribution.means[0]
+        spreads[likelihood] = 12 * head.place_votes(X, Y, votes).var(axis=0)
+        print(f"  {likelihood}: {distribution} spread {spreads[likelihood].round(2)}")
+    assert means["beta-binomial"] == pytest.approx(Y.mean(axis=0), abs=0.02)
+    assert means["dirichlet-multinomial"][2] > Y[:, 2].mean() + 0.03
+    assert spreads["beta-binomial"] == pytest.approx(np.ones(3), abs=0.15)
+    assert spreads["dirichlet-multinomial"][2] < 0.7
+    assert spreads["multinomial"][:2].min() > 1.5
 
 
 def test_many_galaxies_choose_by_some(sky: Sky, monkeypatch: pytest.MonkeyPatch) -> None:
