@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.statistics import Score, resample_objects, score_predictions
+from benchmarks.statistics import Score, macro_scores, resample_objects, score_predictions
 from embeddings.errors import HeadError
 from embeddings.objects import group_galaxies
 from embeddings.provenance import Space
 from embeddings.questions import select_questions
 from embeddings.runs import RunRecord
 from embeddings.store import EmbeddingStore
+from heads.base import Head
 from heads.io import load_head, make_head
 from heads.metrics import is_binary
 
@@ -35,11 +36,14 @@ class Stage:
     P : (n_galaxies, n_targets) array
     scores : dict of str to Score
         ``r, r2, mae`` over targets, and ``auc`` where the labels are 0 and 1. Those of two stages are paired.
+    learned_r2 : float
+        R2 of the training galaxies: how much better it looks than it is.
     """
 
     name: str
     P: Array
     scores: dict[str, Score]
+    learned_r2: float
 
 
 def compare_stages(
@@ -83,14 +87,17 @@ def compare_stages(
             f"the stores of the frozen and of the fine-tuned backbone hold different galaxies of {run.folder}. "
             "Extract the same catalogs with both."
         )
-    own = load_head(run.folder)
-    predictions = {FROZEN.format(name): before.fit(name, random_state) for name in ("random", *heads)}
-    predictions[TUNED] = own.head.predict(after.X[after.parts == "test"])
-    predictions |= {REFITTED.format(name): after.fit(name, random_state) for name in heads}
-    test = before.parts == "test"
+    models = {FROZEN.format(name): (before.fit(name, random_state), before) for name in ("random", *heads)}
+    models[TUNED] = load_head(run.folder).head, after
+    models |= {REFITTED.format(name): (after.fit(name, random_state), after) for name in heads}
+    train, test = (before.parts == part for part in ("train", "test"))
     weights = resample_objects(before.objects[test], random_state)
-    Y = before.Y[test]
-    return [Stage(name, P, _score(Y, P, weights)) for name, P in predictions.items()], int(test.sum())
+    stages = []
+    for name, (model, galaxies) in models.items():
+        P, learned = model.predict(galaxies.X[test]), model.predict(galaxies.X[train])
+        r2 = macro_scores(before.Y[train], learned, np.ones((1, train.sum())))["r2"][0]
+        stages.append(Stage(name, P, _score(before.Y[test], P, weights), float(r2)))
+    return stages, int(test.sum())
 
 
 @dataclass(frozen=True)
@@ -105,12 +112,11 @@ class Known:
     parts: Array
     questions: Any
 
-    def fit(self, name: str, random_state: int) -> Array:
-        """What a head that learned from the training galaxies says of the test galaxies."""
+    def fit(self, name: str, random_state: int) -> Head:
+        """A head that learned from the training galaxies; the validation galaxies chose."""
         kept = self.parts != "test"
         head = make_head(name, self.questions, random_state=random_state)
-        head.fit(self.X[kept], self.Y[kept], self.votes[kept], self.objects[kept], self.parts[kept] == "val")
-        return head.predict(self.X[~kept])
+        return head.fit(self.X[kept], self.Y[kept], self.votes[kept], self.objects[kept], self.parts[kept] == "val")
 
 
 def _read(run: RunRecord, stores: Sequence[EmbeddingStore], space: Space) -> Known:

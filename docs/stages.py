@@ -27,14 +27,15 @@ def main() -> None:
     stages, n = compare_stages(RunRecord.open(options.run), frozen, tuned, options.head or ["ridge", "mlp"])
     names = [name for name in ("r", "r2", "mae", "auc") if name in stages[0].scores]
     print(f"{n} test galaxies of {options.run.name}\n")
-    print(f"| model | {' | '.join(names)} |\n|--|{'--|' * len(names)}")
+    print(f"| model | {' | '.join(names)} | r2 of training galaxies |\n|--|{'--|' * len(names)}--|")
     for stage in stages:
-        print(f"| {stage.name} | {' | '.join(show_score(stage.scores[name], 3) for name in names)} |")
+        scores = [show_score(stage.scores[name], 3) for name in names]
+        print(f"| {stage.name} | {' | '.join(scores)} | {stage.learned_r2:.3f} |")
     run = next(stage for stage in stages if stage.name == TUNED)
     for stage in stages:
         if stage is not run:
             gains = [show_score(run.scores[name] - stage.scores[name], 3, sign=True) for name in names]
-            print(f"| {TUNED} - {stage.name} | {' | '.join(gains)} |")
+            print(f"| {TUNED} - {stage.name} | {' | '.join(gains)} | |")
 
 
 if __name__ == "__main__":
