@@ -136,7 +136,7 @@ def beta_binomial_loss(logits: Tensor, log_precision: Tensor, counts: Tensor) ->
     counts, precision = counts.double(), log_precision.double().exp()
     total, counts = counts.sum(dim=1, keepdim=True), counts[:, :n_marginals]
     yes, no = share * precision, (1 - share) * precision
-    answers = torch.lgamma(yes) - torch.lgamma(yes + counts) + torch.lgamma(no) - torch.lgamma(no + total - counts)
+    answers = torch.lgamma(yes) - torch.lgamma(yes + counts) + torch.lgamma(no) - torch.lgamma(no + (total - counts))
     losses = answers + torch.lgamma(precision + total) - torch.lgamma(precision)
     return losses.sum(dim=1) * (1 if n_marginals < n_answers else (n_answers - 1) / n_answers)
 
