@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from astropy.io import fits
 
 from embeddings.errors import SommelierError
 from embeddings.provenance import Space
@@ -203,6 +204,29 @@ def test_galaxies_that_a_followed_split_does_not_name_are_left_out(
         RunRecord.open(config.run).read_split().ids.tolist()
         == kept.set_index("id_str").loc[whole.ids[1:]].index.tolist()
     )
+
+
+def test_fits_images_are_drawn_by_extraction_as_the_run_drew_them(
+    catalog: Path, tiny_folder: Path, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    whole = Catalog.read(catalog)
+    for number in range(len(whole)):
+        planes = rng.normal(0, 0.02, (3, 40, 40)) + rng.uniform(0, 1, (3, 1, 1)) * np.hanning(40)[:, None]
+        fits.writeto(tmp_path / f"{number}.fits", planes.astype(np.float32))
+    frame = whole.frame.assign(image=[f"{number}.fits" for number in range(len(whole))])
+    drawn = Catalog(frame, whole.questions, str(tmp_path))
+    config = settle(drawn.write(tmp_path / "fits.parquet"), tiny_folder, tmp_path / "run", data__bands="[z, r, g]",
+                    data__stretch="lupton:Q=3", model__method="head", training__epochs=1)  # fmt: skip
+    made = finetune(config)
+    own = extract_embeddings(drawn, str(made.folder), tmp_path / "own.h5", storage="float32")
+    assert own is not None
+    assert own.provenance.images == made.record["rendering"]
+    predictions = load_head(made.folder).predict(own)
+    frame = pd.read_parquet(made.folder / "predictions.parquet").set_index("id_str")
+    rows = [predictions.ids.tolist().index(id_str) for id_str in frame.index]
+    np.testing.assert_allclose(predictions.P[rows], frame[predictions.targets].to_numpy(), atol=1e-5)
+    with pytest.warns(UserWarning, match=r"drawn otherwise than these .*bands.*stretch"):
+        extract_embeddings(drawn, str(made.folder), tmp_path / "other.h5", stretch="asinh", bands=("g",))
 
 
 def test_a_start_that_failed_leaves_the_folder_to_the_next(catalog: Path, tiny_folder: Path, tmp_path: Path) -> None:
