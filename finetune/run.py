@@ -295,11 +295,8 @@ def _check_failures(table: GalaxyTable, state: State) -> None:
 
 
 def _same_split(known: Split, split: pa.Table) -> bool:
-    return (
-        known.ids.tolist() == split["id_str"].to_pylist()
-        and [digest.tobytes() for digest in known.image_sha256] == split["image_sha256"].to_pylist()
-        and known.parts.tolist() == split["part"].to_pylist()
-    )
+    here: list[list[Any]] = [split[name].to_pylist() for name in ("id_str", "image_sha256", "part")]
+    return [known.ids.tolist(), [digest.tobytes() for digest in known.image_sha256], known.parts.tolist()] == here
 
 
 def _prepare(

@@ -215,8 +215,8 @@ def test_fits_images_are_drawn_by_extraction_as_the_run_drew_them(
         fits.writeto(tmp_path / f"{number}.fits", planes.astype(np.float32))
     frame = whole.frame.assign(image=[f"{number}.fits" for number in range(len(whole))])
     drawn = Catalog(frame, whole.questions, str(tmp_path))
-    config = settle(drawn.write(tmp_path / "fits.parquet"), tiny_folder, tmp_path / "run", data__bands="[z, r, g]",
-                    data__stretch="lupton:Q=3", model__method="head", training__epochs=1)  # fmt: skip
+    config = settle(drawn.write(tmp_path / "fits.parquet"), tiny_folder, tmp_path / "run",
+                    data__bands="['2', '1', '0']", data__stretch="lupton:Q=3", model__method="head", training__epochs=1)  # fmt: skip
     made = finetune(config)
     own = extract_embeddings(drawn, str(made.folder), tmp_path / "own.h5", storage="float32")
     assert own is not None
@@ -226,7 +226,7 @@ def test_fits_images_are_drawn_by_extraction_as_the_run_drew_them(
     rows = [predictions.ids.tolist().index(id_str) for id_str in frame.index]
     np.testing.assert_allclose(predictions.P[rows], frame[predictions.targets].to_numpy(), atol=1e-5)
     with pytest.warns(UserWarning, match=r"drawn otherwise than these .*bands.*stretch"):
-        extract_embeddings(drawn, str(made.folder), tmp_path / "other.h5", stretch="asinh", bands=("g",))
+        extract_embeddings(drawn, str(made.folder), tmp_path / "other.h5", stretch="asinh", bands=("0",))
 
 
 def test_a_start_that_failed_leaves_the_folder_to_the_next(catalog: Path, tiny_folder: Path, tmp_path: Path) -> None:
