@@ -194,6 +194,8 @@ class Material:
 
 
 def _train(config: Config, world: World, trackers: Sequence[Tracker], report: Report | None) -> None:
+    if config.init:
+        RunRecord.open(config.init).require_finished()
     source = find_backbone(str(config.init or config.model.backbone), None if config.init else config.model.revision)
     source.check_size(config.data.size)
     recipe = Recipe(config.data.recipe, config.data.size)
@@ -338,7 +340,12 @@ def _load_head(head: torch.nn.Module, config: Config, table: GalaxyTable) -> Non
             f"init: {config.init} predicts {', '.join(record['targets'])}; this run has {', '.join(table.targets)}. "
             f"Take the same data.targets, or start from its backbone alone: model.backbone={config.init}."
         )
-    tensors = read_checkpoint(config.init / CHECKPOINTS / BEST).take("network/head.")
+    file = config.init / CHECKPOINTS / BEST
+    if not file.exists():
+        raise TrainingError(
+            f"init: {file} is not there any more. Start from the run's backbone alone: model.backbone={config.init}."
+        )
+    tensors = read_checkpoint(file).take("network/head.")
     try:
         head.load_state_dict(tensors)
     except RuntimeError as error:

@@ -107,6 +107,11 @@ def choose_parts(
         parts = cut_parts(table, group_galaxies(*known), settings.method, settings.val, settings.test, seed)
     if earlier:
         kept = earlier.match(*known)
+        if settings.method == "sequential":  # the study's: an object may be on both sides, and stays there
+            before = dict(zip(earlier.ids.tolist(), earlier.parts.tolist(), strict=True))
+            kept = np.array(
+                [before.get(name, part) for name, part in zip(known[0].tolist(), kept.tolist(), strict=True)]
+            )
         parts = np.where((kept != "") & (parts != ""), kept, parts)
     missing = [part for part in ("train", "val") if not (parts == part).any()]
     if missing:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,8 +158,13 @@ def test_two_stages_start_from_backbone_and_head_of_the_first(catalog: Path, tin
     np.testing.assert_allclose(a.to_numpy(), b.loc[a.index].to_numpy(), atol=0.02)  # running moments move a little
     with pytest.raises(TrainingError, match=r"predicts kind_flat.*same data.targets"):
         finetune(settle(catalog, tiny_folder, tmp_path / "x", init=first.folder, data__targets="[odd]"))
+    with pytest.raises(SommelierError, match=r"is not a run: it has no run\.json"):
+        finetune(settle(catalog, tiny_folder, tmp_path / "z", init=tiny_folder))
     with pytest.raises(TrainingError, match="another shape"):
         finetune(settle(catalog, tiny_folder, tmp_path / "y", init=first.folder, model__head="{hidden: [4]}"))
+    shutil.rmtree(first.folder / "checkpoints")
+    with pytest.raises(TrainingError, match=r"best.safetensors is not there any more. Start from .*model.backbone="):
+        finetune(settle(catalog, tiny_folder, tmp_path / "y", init=first.folder))
 
 
 def test_a_followed_split_is_that_of_the_other_run(run: Run, catalog: Path, tiny_folder: Path, tmp_path: Path) -> None:
@@ -216,7 +222,8 @@ def test_fits_images_are_drawn_by_extraction_as_the_run_drew_them(
     frame = whole.frame.assign(image=[f"{number}.fits" for number in range(len(whole))])
     drawn = Catalog(frame, whole.questions, str(tmp_path))
     config = settle(drawn.write(tmp_path / "fits.parquet"), tiny_folder, tmp_path / "run",
-                    data__bands="['2', '1', '0']", data__stretch="lupton:Q=3", model__method="head", training__epochs=1)  # fmt: skip
+                    data__bands="['2', '1', '0']", data__stretch="lupton:Q=3", model__method="head",
+                    training__epochs=1)  # fmt: skip
     made = finetune(config)
     own = extract_embeddings(drawn, str(made.folder), tmp_path / "own.h5", storage="float32")
     assert own is not None

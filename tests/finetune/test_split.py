@@ -128,6 +128,16 @@ def test_what_an_earlier_run_knew_keeps_its_part_and_is_named() -> None:
     }  # fmt: skip
 
 
+def test_the_studys_second_stage_has_the_split_of_its_first() -> None:
+    names, images = [f"g{number:02}" for number in range(20)], np.full((20, 32), 7, np.uint8)  # all one object
+    parts = choose_parts(name_galaxies(names), images, Settings(method="sequential"), 0)
+    assert parts.tolist() == ["train"] * 16 + ["val"] * 2 + ["test"] * 2
+    nowhere = np.full(20, np.nan)
+    earlier = Split(np.array(names), nowhere, nowhere, images, parts.astype(str))
+    again = choose_parts(name_galaxies(names), images, Settings(method="sequential"), 0, earlier)
+    assert again.tolist() == parts.tolist()
+
+
 def test_a_part_that_an_earlier_run_leaves_empty_is_an_error() -> None:
     names = [f"g{number:02}" for number in range(60)]
     earlier = recall(names, ["test"] * 60)
