@@ -30,6 +30,10 @@ class HeadError(SommelierError):
     """A head that cannot be fitted, loaded or applied as asked."""
 
 
+class SearchError(SommelierError):
+    """A query that names nothing, an index that cannot be opened or made, a condition that cannot be tested."""
+
+
 class BusyError(SommelierError):
     """Another process holds the output."""
 
