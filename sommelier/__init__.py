@@ -13,7 +13,7 @@ from sommelier.doctor import doctor
 from sommelier.download import download
 from sommelier.group import Group
 from sommelier.heads import head
-from sommelier.search import duplicates, index, search
+from sommelier.search import duplicates, index, map_, search
 from sommelier.simulate import simulate
 from sommelier.stores import export, extract, info, relabel, verify
 
@@ -35,20 +35,6 @@ def main() -> None:
     """
 
 
-for command in (
-    demo,
-    simulate,
-    download,
-    catalog,
-    extract,
-    info,
-    verify,
-    export,
-    relabel,
-    head,
-    index,
-    search,
-    duplicates,
-    doctor,
-):
+for command in (demo, simulate, download, catalog, extract, info, verify, export, relabel, head,
+                index, search, duplicates, map_, doctor):  # fmt: skip
     main.add_command(command)

@@ -227,3 +227,36 @@ def duplicates(stores: tuple[Path, ...], output: Path, seed: int, as_json: bool,
         f"{output}: {len(pairs)} pairs of near-identical images among {len(pairs.rows)}, {within} of them within a "
         f"store (cosine of {summary['vectors']} {pairs.rows.space.name} at least {pairs.threshold:g})"
     )
+
+
+@click.command("map")
+@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="{INDEX|STORE...}")
+@click.option("-o", "--output", required=True, type=PATH, help="An HTML file.")
+@click.option(
+    "--color", "colors", multiple=True, help="Column to colour by; repeat to offer several. [default: survey]"
+)
+@click.option("--layout", default="pca", type=click.Choice(["pca", "umap"]), help="umap needs the extra of that name.")
+@click.option("--whiten", is_flag=True, help="Compare whitened vectors (stores; an index has its own).")
+@click.option("--thumbnails", default=5000, type=click.IntRange(0), help="Pictures in the page; others stay on disk.")
+@space_options
+@seed
+def map_(paths: tuple[Path, ...], output: Path, colors: tuple[str, ...], layout: str, whiten: bool, thumbnails: int,
+         layer: int, pooling: str | None, seed: int) -> None:  # fmt: skip
+    """
+    The embedding as a picture to walk in: zoom, hover, click for neighbours.
+
+    One HTML page, which needs neither server nor network.
+
+    \b
+    sommelier map A.h5 B.h5 --color survey -o map.html
+    """
+    from benchmarks.map import write_map
+    from embeddings.search import open_index
+    from embeddings.search.build import quicken
+
+    opened = open_index(paths, layer, pooling, whiten)
+    with _say() as say:
+        opened = quicken(opened, random_state=seed, say=say)
+        made = write_map(output, opened, colors, layout, thumbnails, seed, say)
+    size = f"{made['bytes'] / 2**20:.1f} MiB"
+    click.echo(f"{output}: {made['points']} galaxies by {layout}, {made['thumbnails']} thumbnails, {size}")

@@ -238,7 +238,10 @@ class GalaxyIndex:
         positions : (n_queries, k) int64 array
             -1 where there are fewer rows.
         """
-        prepared = transform(queries, self.whitening)
+        return self.search_prepared(transform(queries, self.whitening), k, keep)
+
+    def search_prepared(self, prepared: Array, k: int, keep: Array | None = None) -> tuple[Array, Array]:
+        """`neighbours` of vectors that are whitened and of length one already."""
         if keep is not None:
             return self._search_kept(prepared, k, keep)
         if self.engine is None:
