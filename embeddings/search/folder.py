@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -174,7 +175,7 @@ def read_folder(folder: Path, to_change: bool = False) -> Opened:
         if "whitening" in files:
             with np.load(folder / files["whitening"]) as arrays:
                 whitening = Whitening(arrays["mean"], arrays["matrix"])
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
         raise SearchError(f"{folder} is damaged: {error}. Remove it and build it again: sommelier index.") from error
     engine = None
     if "faiss" in files:

@@ -1,4 +1,4 @@
-"""The map in a real browser: load, zoom, hover, click, colour change, wide and narrow, without a word on the console."""
+"""The map in a real browser: load, zoom, hover, click, colour change, wide and narrow, a silent console."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ const [row] = arguments, plot = document.getElementById("plot"), box = plot.getB
 const {xaxis, yaxis} = plot._fullLayout;
 return [box.left + xaxis._offset + xaxis.d2p(x[row]), box.top + yaxis._offset + yaxis.d2p(y[row])];
 """
+CHOOSE = "const s = document.getElementById('color'); s.value = arguments[0]; s.dispatchEvent(new Event('change'))"
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +53,19 @@ def test_one_can_walk_in_the_map(size: str, page_file: Path, stores: list[Path],
 
         # no point beside it, so that it is hit and not its neighbour
         row = page.run("""
-            const gap = i => Math.min(...Array.from(x.keys()).filter(j => j !== i).map(j => Math.hypot(x[i] - x[j], y[i] - y[j])));
-            return Array.from(x.keys()).sort((a, b) => gap(b) - gap(a))[0];
+            const rows = Array.from(x.keys()), far = (i, j) => Math.hypot(x[i] - x[j], y[i] - y[j]);
+            const gap = i => Math.min(...rows.filter(j => j !== i).map(j => far(i, j)));
+            return rows.sort((a, b) => gap(b) - gap(a))[0];
         """)
         place = page.run(PLACE, row)
         if size == "desktop":
             page.mouse("mouseMoved", *place)
             page.wait("document.getElementById('hover').style.display === 'block'")
-            page.wait("document.querySelector('#hover img').naturalWidth > 0")  # the picture has loaded, without network
-            assert page.run("return document.querySelector('#hover .id').textContent") == index.rows.describe(row)["id_str"]
+            page.wait("document.querySelector('#hover img').naturalWidth > 0")  # loaded without network
+            assert (
+                page.run("return document.querySelector('#hover .id').textContent")
+                == index.rows.describe(row)["id_str"]
+            )
             page.click(*place)
         else:
             page.tap(*place)
@@ -68,7 +73,7 @@ def test_one_can_walk_in_the_map(size: str, page_file: Path, stores: list[Path],
         expected = index.search(row, 8)  # another way to the same neighbours
         shown = page.run("return Array.from(document.querySelectorAll('.neighbour .id')).map(e => e.textContent)")
         assert shown == [neighbour["id_str"] for neighbour in expected.neighbours]
-        assert page.run("return Array.from(document.querySelectorAll('#panel img')).every(i => i.complete && i.naturalWidth)")
+        page.wait("Array.from(document.querySelectorAll('#panel img')).every(i => i.complete && i.naturalWidth)")
         link = page.run("return document.querySelector('#panel a').href")
         assert f"{10 + (row % 40) / 10:.6f}" in link
 
@@ -81,12 +86,12 @@ def test_one_can_walk_in_the_map(size: str, page_file: Path, stores: list[Path],
             page.wait(f"Math.abs(document.getElementById('plot')._fullLayout.xaxis.range[1]"
                       f" - document.getElementById('plot')._fullLayout.xaxis.range[0]) < {0.95 * before}")  # fmt: skip
             zoomed = x_range(page)
-        page.run("const s = document.getElementById('color'); s.value = 'redshift'; s.dispatchEvent(new Event('change'))")
+        page.run(CHOOSE, "redshift")
         page.wait("document.querySelector('#plot .colorbar, #plot .cbbg')")
         assert page.run("return document.getElementById('plot').data.map(t => t.name)") == ["missing", "redshift"]
         if size == "desktop":
             assert x_range(page) == pytest.approx(zoomed)  # one stays where one has walked to
-        page.run("const s = document.getElementById('color'); s.value = 'kind'; s.dispatchEvent(new Event('change'))")
+        page.run(CHOOSE, "kind")
         page.wait("document.getElementById('plot').data.length === 3")
         names = page.run("return document.getElementById('plot').data.map(t => t.name)")
         assert sorted(names) == ["</script><b>flat", "missing", "round"]
