@@ -99,7 +99,8 @@ def test_a_head_on_cached_embeddings_against_encoding_every_epoch(
     recipe = Recipe(size=SIZE)
     spaces = resolve_spaces([-1], ["cls"], backbone.depth, "tiny")
     start = time.perf_counter()
-    parts = [backbone.embed(recipe.normalise(part.to(DEVICE)), spaces)[spaces[0]] for part in pictures.squares.split(BATCH)]
+    batches = pictures.squares.split(BATCH)
+    parts = [backbone.embed(recipe.normalise(part.to(DEVICE)), spaces)[spaces[0]] for part in batches]
     X = torch.cat(parts).cpu().numpy()
     middle = time.perf_counter()
     MLPHead(QUESTIONS).fit(X, table.Y)
