@@ -71,6 +71,7 @@ setup(
             "mypy>=1.13",
             "pandas-stubs",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff>=0.8",
             "selenium>=4.25",
             "types-pyyaml",
