@@ -45,7 +45,7 @@ def test_modules_are_small(path: Path) -> None:
 
 
 def test_every_package_is_installed() -> None:
-    (listed,) = re.findall(r"packages=\[(.*?)\]", (ROOT / "setup.py").read_text())
+    (listed,) = re.findall(r"packages=\[(.*?)\]", (ROOT / "setup.py").read_text(), re.DOTALL)
     there = {".".join(path.parent.relative_to(ROOT).parts) for path in MODULES if path.name == "__init__.py"}
     assert set(re.findall(r'"(.*?)"', listed)) == there
 
