@@ -137,13 +137,11 @@ def _hold_folder(config: Config, world: World) -> Iterator[bool]:
 
 def _claim_folder(config: Config) -> None:
     """Put the configuration into the folder; one that never came to train makes way for it."""
-    file, text = config.run / RUN_CONFIG, config.to_yaml()
     if (config.run / RUN_RECORD).exists():
         return
-    if file.exists() and file.read_text(encoding="utf-8") != text:
-        (config.run / SPLIT).unlink(missing_ok=True)
-    with replace_file(file) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    (config.run / SPLIT).unlink(missing_ok=True)
+    with replace_file(config.run / RUN_CONFIG) as temporary:
+        temporary.write_text(config.to_yaml(), encoding="utf-8")
 
 
 def _sweep(folder: Path) -> None:
