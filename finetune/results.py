@@ -147,6 +147,7 @@ def write_card(folder: Path, config: Config, record: dict[str, Any], metrics: di
     """Write README.md: what the run learned from, how, how well, and what its predictions must not be taken for."""
     environment = Environment(
         loader=PackageLoader("finetune", "templates"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True,
         autoescape=False,
     )  # fmt: skip
     environment.filters["figure"] = lambda value: "-" if value is None else f"{value:.3f}"
