@@ -14,6 +14,7 @@ from sommelier.download import download
 from sommelier.finetune import finetune
 from sommelier.group import Group
 from sommelier.heads import head
+from sommelier.search import duplicates, index, map_, search
 from sommelier.simulate import simulate
 from sommelier.stores import export, extract, info, relabel, verify
 
@@ -35,5 +36,6 @@ def main() -> None:
     """
 
 
-for command in (demo, simulate, download, catalog, extract, info, verify, export, relabel, head, finetune, doctor):
+for command in (demo, simulate, download, catalog, extract, info, verify, export, relabel, head, finetune,
+                index, search, duplicates, map_, doctor):  # fmt: skip
     main.add_command(command)
