@@ -95,7 +95,7 @@ def find_duplicates(
         Cosine above which two images are one; by default 0.85 of whitened vectors, 0.998 of plain ones.
     whiten : bool, optional
         Whether vectors are whitened first, which parts look-alikes from copies; by default where there are at least
-        50 rows to learn a covariance from.
+        30 rows to learn a covariance from.
     layer, pooling
         As in `EmbeddingStore.space`.
     random_state : int

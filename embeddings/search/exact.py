@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -75,9 +76,10 @@ class ExactSearch:
             blocks = [_search_block(self.X, queries[i : i + size], k) for i in range(0, len(queries), size)]
             similarity, rows = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
             return similarity, rows
-        with matrix_products(faiss, len(queries)):
+        if len(queries) < BLAS_QUERIES:
             similarity, rows = faiss.knn(queries, self.X, k, metric=faiss.METRIC_INNER_PRODUCT)
-        return similarity, rows
+            return similarity, rows
+        return _search_parts(faiss, self.X, queries, k)
 
 
 @contextmanager
@@ -131,6 +133,21 @@ def _copy_to_gpu(X: Array) -> Any:
     except RuntimeError:  # out of memory: the CPU gives the same answers
         return None
     return index
+
+
+def _search_parts(faiss: ModuleType, X: Array, queries: Array, k: int) -> tuple[Array, Array]:
+    """Each thread searches its own rows: threads that wait for each other at every block lose where others compute."""
+    n_parts = min(faiss.omp_get_max_threads(), len(X))
+    edges = np.linspace(0, len(X), n_parts + 1).astype(np.int64)
+
+    def search(start: int, stop: int) -> tuple[Array, Array]:
+        faiss.omp_set_num_threads(1)  # of this thread alone
+        part = X[start:stop]
+        similarity, rows = faiss.knn(queries, part, min(k, len(part)), metric=faiss.METRIC_INNER_PRODUCT)
+        return similarity, rows + start
+
+    with matrix_products(faiss, len(queries)), ThreadPoolExecutor(n_parts) as pool:
+        return merge_neighbours(list(pool.map(search, edges[:-1], edges[1:])), k)
 
 
 def _search_block(X: Array, queries: Array, k: int) -> tuple[Array, Array]:

@@ -9,11 +9,13 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-SHRINK = 0.1  # of the mean variance, added to each direction's: directions that hold only noise are not blown up
+# of the mean variance, added to each direction's, so that directions that hold only noise are not blown up; and more,
+# times dimensions over rows, because a covariance learnt from few rows is mostly noise
+SHRINK, SHRINK_FEW = 0.1, 0.25
 FIT_ROWS = 20_000  # or 20 for each dimension: enough for a covariance
 # two images whose whitened cosine is above are one image, encoded twice: docs/search.md has the measurement
 DUPLICATE = 0.85
-MIN_FIT_ROWS = 50  # of fewer rows no covariance is learnt
+MIN_FIT_ROWS = 30  # of fewer rows no covariance is learnt
 PLAIN_DUPLICATE = 0.998  # instead, of plain cosines
 
 
@@ -50,7 +52,8 @@ class Whitening:
         centred = (X - mean).astype(np.float32)
         covariance = (centred.T @ centred).astype(np.float64) / max(len(X) - 1, 1)
         variances, directions = np.linalg.eigh(covariance)
-        shrunken = np.maximum(variances, 0) + max(SHRINK * variances.mean(), np.finfo(np.float32).tiny)
+        shrink = SHRINK + SHRINK_FEW * X.shape[1] / len(X)
+        shrunken = np.maximum(variances, 0) + max(shrink * variances.mean(), np.finfo(np.float32).tiny)
         return cls(mean.astype(np.float32), (directions / np.sqrt(shrunken)).astype(np.float32))
 
     def apply(self, X: Array) -> Array:

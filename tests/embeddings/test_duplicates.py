@@ -71,7 +71,7 @@ def test_the_table(tmp_path: Path) -> None:
     for foreign in (stores[0].path, tmp_path / "notes.txt"):
         foreign.touch()
         before = foreign.read_bytes()
-        with pytest.raises(StoreError, match="would be lost|would lose it"):
+        with pytest.raises(StoreError, match=r"would be lost|would lose it"):
             find_duplicates(stores).write(foreign)
         assert foreign.read_bytes() == before
 

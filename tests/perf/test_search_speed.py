@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ def draw_block(start: int, stop: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module", params=SIZES)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> EmbeddingStore:
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddingStore]:
     n_rows = int(request.param)
     path = tmp_path_factory.mktemp("large") / "large.h5"
     rng = np.random.default_rng(0)
@@ -53,8 +53,8 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     }
     provenance = Provenance({"weights_sha256": "5e" * 32}, {}, (SPACE,), runs=({"backbone": "none"},))
     write_store(path, Header("large", provenance, (), ("/",)), arrays, {SPACE: Vectors(WIDTH, draw_block)})
-    request.addfinalizer(lambda: shutil.rmtree(path.parent, ignore_errors=True))
-    return EmbeddingStore.open(path)
+    yield EmbeddingStore.open(path)
+    shutil.rmtree(path.parent)
 
 
 def draw_queries(n_queries: int) -> np.ndarray:
@@ -78,12 +78,11 @@ def test_exact_search(store: EmbeddingStore) -> None:
         }
         print(f"\nexact, {len(store)} x {WIDTH}, batches of {size}:")
         seconds = measure(5 if size < 256 else 3, **ways)
-        print(
-            f"  against faiss {seconds['faiss'] / seconds['ours']:.1f} x, sklearn {seconds['sklearn'] / seconds['ours']:.1f} x"
-        )
+        ratios = {way: seconds[way] / seconds["ours"] for way in ("faiss", "sklearn")}
+        print("  " + ", ".join(f"{ratio:.1f} x the rate of {way}" for way, ratio in ratios.items()))
         np.testing.assert_array_equal(np.sort(index.neighbours(queries, K)[1]), np.sort(bare.search(units, K)[1]))
-        assert seconds["ours"] < seconds["sklearn"]
-        assert seconds["faiss"] / seconds["ours"] > (0.9 if size == 1 else 1.5)  # 3 and more on a quiet machine
+        assert ratios["sklearn"] > 1
+        assert ratios["faiss"] > (0.9 if size == 1 else 2)  # on a quiet machine 3 and more
 
 
 def test_approximate_search(store: EmbeddingStore, tmp_path: Path) -> None:
