@@ -221,7 +221,7 @@ def _compare_images(a: Side, b: Side, report: Report | None) -> tuple[Finding, A
     renderings = [side.rendering for side in (a, b) if side.rendering]
     try:
         _require_same_cut(renderings)
-        rendering = next((each for each in renderings if each.stretch), Rendering())
+        rendering = next(iter(renderings), Rendering())
         for side in (a, b):
             require_bands(side, rendering)
     except SommelierError as error:
@@ -239,7 +239,7 @@ def _compare_images(a: Side, b: Side, report: Report | None) -> tuple[Finding, A
 
 def _require_same_cut(renderings: list[Rendering]) -> None:
     """Raise where FITS images were cut out or put together in different ways: their digests differ all the same."""
-    cuts = {(each.cutout, each.bands) for each in renderings if each.stretch}
+    cuts = {(each.cutout, each.bands) for each in renderings}
     if len(cuts) > 1:
         ways = " and ".join(
             sorted(f"cut-out {cutout} arcsec, bands {','.join(bands) or '-'}" for cutout, bands in cuts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,8 @@ class Side:
     images : tuple of str
         A catalog's images, where they lie.
     rendering : Rendering, optional
-        How digests of FITS images were made.
+        What the digests of FITS images follow from: bands and cut-out; None where there are no FITS images, or where
+        nobody has chosen yet.
     store : EmbeddingStore, optional
         The rows are those of it that have vectors, in order.
     notes : tuple of str
@@ -97,8 +98,16 @@ def _read_store(path: Path) -> Side:
     ok = store.ok
     return Side(
         path, "store", store.ids[ok], np.full(int(ok.sum()), store.survey), store.ra[ok], store.dec[ok],
-        store.dataset("image_sha256")[ok], rendering=Rendering.from_dict(store.provenance.images), store=store,
+        store.dataset("image_sha256")[ok], rendering=_read_cut(store.provenance.images), store=store,
     )  # fmt: skip
+
+
+def _read_cut(images: Mapping[str, Any]) -> Rendering | None:
+    """Of an `images` record what digests follow from; its stretch, which may be of another version, is left out."""
+    if images.get("stretch") is None:
+        return None
+    cutout = images["cutout"]["arcsec"] if images.get("cutout") else None
+    return Rendering(None, tuple(images.get("bands") or ()), cutout)
 
 
 def _read_catalog(path: Path) -> Side:
@@ -122,7 +131,7 @@ def _read_run(folder: Path) -> Side:
     if len(chain) > 1:
         notes += (f"{folder} began from {', '.join(str(each.folder) for each in chain[1:])}: both are looked through",)
     notes += _note_others(run, splits[0])
-    rendering = Rendering.from_dict(run.record["rendering"]) if run.record.get("rendering") else Rendering()
+    rendering = _read_cut(run.record.get("rendering", {}))
     ids, surveys, ra, dec, digests = map(gather, ("ids", "surveys", "ra", "dec", "image_sha256"))
     return Side(folder, "run", ids, surveys, ra, dec, digests, rendering=rendering, notes=notes)
 
