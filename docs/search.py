@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import numpy as np
+from PIL import Image
 
+from benchmarks.thumbnails import find_pictures
 from embeddings.duplicates import find_duplicates
 from embeddings.errors import SommelierError
 from embeddings.provenance import Space
 from embeddings.search import GalaxyIndex, open_index
+from embeddings.search.index import fit_whitening
+from embeddings.search.whitening import transform
 from embeddings.store import EmbeddingStore
+from extract.checks import repeat_job
+from extract.worker import Embedder
 
 K = 10
 
@@ -110,6 +118,50 @@ def rank_missed(stores: list[EmbeddingStore]) -> None:
             cosine = similarity[0, rank]
             words = "whitened" if whiten else "plain"
             click.echo(f"{name}, {words}: the small copy is neighbour {rank} of {len(index) - 1}, cosine {cosine:.3f}")
+
+
+@main.command()
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--galaxies", default=30, help="How many are encoded again.")
+@click.option("--backbone", help="Where the weights are now.")
+def encodings(store: Path, galaxies: int, backbone: str | None) -> None:
+    """Encode galaxies again in several ways, and compare the copies with the originals, as `duplicates` does."""
+    index = GalaxyIndex.over([EmbeddingStore.open(store)])
+    rows = np.sort(np.random.default_rng(0).choice(len(index), galaxies, replace=False))
+    embedder = Embedder(repeat_job(index.rows.stores[0], backbone, "auto"))
+    whitening = fit_whitening(index.rows)
+    pictures = [Image.open(path).convert("RGB") for path in find_pictures(index.rows, rows)]
+    click.echo("| copies | plain: lowest | tenth | whitened: lowest | tenth |\n|--|--|--|--|--|")
+    for name, encode in WAYS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [str(Path(folder, f"{number}.jpg")) for number in range(galaxies)]
+            for picture, path in zip(pictures, paths, strict=True):
+                encode(picture, path)
+            _, vectors, _ = embedder.embed_images(paths)
+        cells = [name]
+        for way in (None, whitening):
+            own = transform(index.rows.take_vectors(rows), way)
+            cosines = (own * transform(vectors[index.rows.space], way)).sum(axis=1)
+            cells += [f"{value:.3f}" for value in (cosines.min(), np.quantile(cosines, 0.1))]
+        click.echo(f"| {' | '.join(cells)} |")
+    for way, words in ((None, "plain"), (whitening, "whitened")):
+        X = transform(index.rows.read_vectors(), way)
+        scores = X @ X.T
+        np.fill_diagonal(scores, -1)
+        click.echo(f"{words}: the highest cosine of two different galaxies is {scores.max():.3f}")
+
+
+WAYS: dict[str, Callable[[Image.Image, str], None]] = {
+    "JPEG quality 95": lambda picture, path: picture.save(path, quality=95),
+    "JPEG quality 75": lambda picture, path: picture.save(path, quality=75),
+    "JPEG quality 50": lambda picture, path: picture.save(path, quality=50),
+    "JPEG quality 30": lambda picture, path: picture.save(path, quality=30),
+    "half the size": lambda picture, path: picture.resize((picture.width // 2, picture.height // 2)).save(
+        path, quality=92
+    ),
+    "mirrored": lambda picture, path: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path, quality=95),
+    "turned by 90 degrees": lambda picture, path: picture.transpose(Image.Transpose.ROTATE_90).save(path, quality=95),
+}
 
 
 if __name__ == "__main__":
