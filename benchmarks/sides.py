@@ -129,7 +129,8 @@ def _read_run(folder: Path) -> Side:
         return np.concatenate([getattr(split, name)[rows] for split, rows in zip(splits, trained, strict=True)])
 
     if len(chain) > 1:
-        notes += (f"{folder} began from {', '.join(str(each.folder) for each in chain[1:])}: both are looked through",)
+        before = ", ".join(str(each.folder) for each in chain[1:])
+        notes += (f"{folder} began from {before}: galaxies that were trained on there count as well",)
     notes += _note_others(run, splits[0])
     rendering = _read_cut(run.record.get("rendering", {}))
     ids, surveys, ra, dec, digests = map(gather, ("ids", "surveys", "ra", "dec", "image_sha256"))
@@ -184,8 +185,11 @@ def hash_images(side: Side, rendering: Rendering, report: Report | None = None) 
         path = side.images[row]
         return NO_FILE if path in shared else rendering.hash(path, float(side.ra[row]), float(side.dec[row]))
 
-    with ThreadPoolExecutor(count_cpus()) as pool:
+    pool = ThreadPoolExecutor(count_cpus())
+    try:
         digests = list(_watch(pool.map(hash_row, range(len(side))), len(side), report))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the rest
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
 
 

@@ -31,7 +31,7 @@ def benchmark() -> None:
 @click.argument("a", type=PATH)
 @click.argument("b", type=PATH)
 @click.option("--radius", default=2.0, type=click.FloatRange(0, min_open=True), help="What is one place, in arcsec.")
-@click.option("--head", "head_folder", type=PATH, help="Score this head on B, before and after exclusion.")
+@click.option("--head", "head_folder", type=PATH, help="Score this head, or a run's, on B, before and after exclusion.")
 @click.option("-o", "--output", type=PATH, help="A Parquet file: every pair that a test found.")
 @space_options
 @seed
@@ -125,7 +125,7 @@ def _show_scores(scores: dict[str, Score], sign: bool = False) -> Iterator[str]:
     from benchmarks.tables import show_score
 
     for name in METRICS:
-        yield show_score(scores[name], 3, sign)
+        yield show_score(scores.get(name), 3, sign)
 
 
 @benchmark.command("score")
@@ -168,8 +168,7 @@ def _print_scoring(scoring: Scoring, predictions: Path) -> None:
         print_table(columns, rows, "how often the leading answer is right, of galaxies that were asked")
     rows = [("these predictions", *_show_scores(scoring.macro))]
     if scoring.ceiling:
-        ceiling = scoring.ceiling.scores
-        rows.append(("vote-noise ceiling", *_show_scores({**ceiling, "mae": _no_score()})))
+        rows.append(("vote-noise ceiling", *_show_scores(scoring.ceiling.scores)))
     print_table(("mean over targets", *METRICS.values()), rows, "means over targets, 95 % intervals over galaxies")
     _print_pooled(scoring)
     for note in scoring.notes:
@@ -186,14 +185,6 @@ def _print_pooled(scoring: Scoring) -> None:
         for name, figures in (("these predictions", scoring.pooled), ("mean of the labels", scoring.floor))
     ]
     print_table(("all targets as one list", *keys.values()), rows, f"pooled, {scoring.pooled['n']} pairs")
-
-
-def _no_score() -> Score:
-    import numpy as np
-
-    from benchmarks.statistics import Score
-
-    return Score(np.nan, np.empty(0))
 
 
 def _show(value: float, digits: int) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +60,16 @@ def test_audit_says_what_it_found_and_what_it_could_not_check(catalogs: tuple[Pa
         "id": 0, "position": None, "image": 3, "embedding": None,
     }  # fmt: skip
     assert record["found"] == {"rows": 3, "objects": 3, "complete": False}
+
+
+def test_audit_loads_no_torch(catalogs: tuple[Path, Path]) -> None:
+    code = (
+        "import sys, sommelier\ntry: sommelier.main(['benchmark', 'audit', *sys.argv[1:]])\n"
+        "finally: print('LOADED', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *catalogs], capture_output=True, text=True, check=True)
+    assert "sky objects of B are in A" in done.stdout
+    assert "torch" not in done.stdout.split("LOADED")[1].split()
 
 
 def test_audit_refuses_before_it_works(catalogs: tuple[Path, Path], tmp_path: Path) -> None:
