@@ -27,9 +27,9 @@ setup(
         "heads",
     ],
     package_data={
+        "benchmarks": ["templates/*"],
         "embeddings": ["FORMAT.md"],
         "finetune": ["configs/*.yaml", "templates/*.md"],
-        "benchmarks": ["templates/*"],
     },
     entry_points={"console_scripts": ["sommelier=sommelier:main"]},
     install_requires=[

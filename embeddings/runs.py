@@ -137,7 +137,7 @@ class Split:
 
     Attributes
     ----------
-    ids : (n_galaxies,) array of str
+    ids, surveys : (n_galaxies,) arrays of str
     ra, dec : (n_galaxies,) arrays
         Degrees ICRS, NaN where unknown.
     image_sha256 : (n_galaxies, 32) uint8 array
@@ -147,6 +147,7 @@ class Split:
     """
 
     ids: Array
+    surveys: Array
     ra: Array
     dec: Array
     image_sha256: Array
@@ -163,8 +164,8 @@ class Split:
             When it is no such table.
         """
         try:
-            table = pq.read_table(file, columns=["id_str", "ra", "dec", "image_sha256", "part"])
-            ids, parts = (np.array(table[name].to_pylist(), str) for name in ("id_str", "part"))
+            table = pq.read_table(file, columns=["id_str", "survey", "ra", "dec", "image_sha256", "part"])
+            ids, surveys, parts = (np.array(table[name].to_pylist(), str) for name in ("id_str", "survey", "part"))
             ra, dec = (table[name].to_numpy().astype(np.float64) for name in ("ra", "dec"))
             digests = b"".join(digest or bytes(32) for digest in table["image_sha256"].to_pylist())
             images = np.frombuffer(digests, np.uint8).reshape(len(ids), 32)
@@ -173,7 +174,7 @@ class Split:
         unknown = sorted({*parts.tolist()} - {*PARTS})
         if unknown:
             raise RunError(f"{file} has the part {unknown[0]!r}; parts are {', '.join(PARTS)}. Restore a copy.")
-        return cls(ids, ra, dec, images, parts)
+        return cls(ids, surveys, ra, dec, images, parts)
 
     def match(self, ids: Array, ra: Array, dec: Array, image_sha256: Array) -> Array:
         """

@@ -7,6 +7,7 @@ import os
 import click
 
 import sommelier.surveys  # noqa: F401 - its commands join the group catalog
+from sommelier.benchmark import benchmark
 from sommelier.catalogs import catalog
 from sommelier.demo import demo
 from sommelier.doctor import doctor
@@ -37,5 +38,5 @@ def main() -> None:
 
 
 for command in (demo, simulate, download, catalog, extract, info, verify, export, relabel, head, finetune,
-                index, search, duplicates, map_, doctor):  # fmt: skip
+                index, search, duplicates, map_, benchmark, doctor):  # fmt: skip
     main.add_command(command)
