@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,15 @@ pytestmark = [pytest.mark.perf, pytest.mark.slow]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SIZE, N, BATCH, EPOCHS = 112, 256, 32, 5
 QUESTIONS = (Question("shape", ("smooth", "featured", "artifact")),)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Two threads that wait for each other measure the rest of the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
