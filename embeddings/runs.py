@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embeddings.errors import RunError
-from embeddings.files import hash_file
+from embeddings.files import hash_file, replace_file
 from embeddings.objects import group_galaxies
 
 Array = np.ndarray[Any, Any]
 FORMAT, VERSION = "galaxy-sommelier/run", "1.0"
+SPLIT_FORMAT = "galaxy-sommelier/split"
 RUN_RECORD, RUN_CONFIG, SPLIT, BACKBONE, HEAD = "run.json", "config.yaml", "split.parquet", "backbone", "head"
 FINISHED = "finished"
 PARTS = ("train", "val", "test")  # the first that any row of an object has is that of all
@@ -174,6 +175,33 @@ class Split:
         if unknown:
             raise RunError(f"{file} has the part {unknown[0]!r}; parts are {', '.join(PARTS)}. Restore a copy.")
         return cls(ids, ra, dec, images, parts)
+
+    def write(self, file: Path, surveys: Array, groups: Array, metadata: Mapping[str, str] | None = None) -> None:
+        """
+        Write ``id_str, survey, ra, dec, image_sha256, group, part`` as Parquet, whole or not at all.
+
+        Parameters
+        ----------
+        file : Path
+        surveys : (n_galaxies,) array of str
+        groups : (n_galaxies,) int array
+            Sky objects.
+        metadata : mapping of str to str, optional
+            For the file's own, beside the format.
+        """
+        columns = {
+            "id_str": pa.array(self.ids.tolist(), pa.string()),
+            "survey": pa.array(surveys.tolist(), pa.string()),
+            "ra": self.ra,
+            "dec": self.dec,
+            "image_sha256": pa.array([digest.tobytes() for digest in self.image_sha256], pa.binary(32)),
+            "group": groups.astype(np.int64),
+            "part": pa.array(self.parts.tolist(), pa.string()),
+        }
+        with replace_file(file) as temporary:
+            pq.write_table(
+                pa.table(columns).replace_schema_metadata({"format": SPLIT_FORMAT, **(metadata or {})}), temporary
+            )
 
     def match(self, ids: Array, ra: Array, dec: Array, image_sha256: Array) -> Array:
         """

@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from embeddings.files import replace_file
-from embeddings.runs import PARTS
+from embeddings.runs import Split
 from finetune.data import GalaxyTable, TrainingError
-from heads.splits import hash_share
+from heads.splits import choose_part, cut_in_order, hash_share, name_objects
 
 Array = np.ndarray[Any, Any]
-FORMAT = "galaxy-sommelier/split"
 
 
 def cut_parts(
@@ -47,32 +43,19 @@ def cut_parts(
     """
     n = len(table)
     if method == "sequential":
-        n_train, n_val = int(n * (1 - val - test) + 1e-9), int(n * val + 1e-9)  # down both, as the study
-        parts = np.repeat(np.array(PARTS, object), [n_train, n_val, n - n_train - n_val])
+        parts = cut_in_order(n, val, test)
     else:
-        parts = np.array([_name_part(name, val, test, seed) for name in _name_groups(table.ids, groups)], object)
+        shares = [hash_share(f"{seed}/{name}") for name in name_objects(table.ids, groups)]
+        parts = np.array([choose_part(share, val, test) for share in shares], object)
     for part, share in (("train", 1.0), ("val", val), ("test", test)):
         if share > 0 and not (parts == part).any():
             raise TrainingError(f"of {n} galaxies none is left for {part}; give more, or other shares in split.")
     return parts
 
 
-def _name_groups(ids: Array, groups: Array) -> list[str]:
-    """Of each row, the least id of its sky object."""
-    least: dict[int, str] = {}
-    for group, id_str in zip(groups.tolist(), ids.tolist(), strict=True):
-        least[group] = min(least.get(group, id_str), id_str)
-    return [least[group] for group in groups.tolist()]
-
-
-def _name_part(name: str, val: float, test: float, seed: int) -> str:
-    share = hash_share(f"{seed}/{name}")
-    return "test" if share < test else "val" if share < test + val else "train"
-
-
 def write_split(file: Path, table: GalaxyTable, digests: Array, groups: Array, parts: Array) -> None:
     """
-    Write ``id_str, survey, ra, dec, image_sha256, group, part`` as Parquet.
+    Write the parts as `embeddings.runs.Split.write` does.
 
     Parameters
     ----------
@@ -80,14 +63,5 @@ def write_split(file: Path, table: GalaxyTable, digests: Array, groups: Array, p
         Of the images' bytes.
     groups, parts : (n_galaxies,) arrays
     """
-    columns = {
-        "id_str": pa.array(table.ids.tolist(), pa.string()),
-        "survey": pa.array(table.surveys.tolist(), pa.string()),
-        "ra": table.ra,
-        "dec": table.dec,
-        "image_sha256": pa.array([digest.tobytes() for digest in digests], pa.binary(32)),
-        "group": groups.astype(np.int64),
-        "part": pa.array(parts.tolist(), pa.string()),
-    }
-    with replace_file(file) as temporary:
-        pq.write_table(pa.table(columns).replace_schema_metadata({"format": FORMAT}), temporary)
+    known = Split(table.ids, table.ra, table.dec, digests, parts)
+    known.write(file, table.surveys, groups)
