@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +17,7 @@ from benchmarks.statistics import Score, macro_scores, pooled_r, score_predictio
 from embeddings.errors import SommelierError
 
 Array = np.ndarray
+ROOT = Path(__file__).parents[2]
 
 
 def make_labels(seed: int, n: int = 60, targets: int = 3) -> tuple[Array, Array]:
@@ -209,9 +213,12 @@ def test_several_seeds_are_their_mean_and_seeds_add_to_the_spread() -> None:
     assert score.draws == pytest.approx(np.mean([one.draws for one in each], axis=0))
     assert (score.runs, score.label, score.freedom) == (4, "4 seeds", 3)
     galaxies, seeds = score.draws.var(), values.var(ddof=1) / 4
-    freedom = 3 * (galaxies + seeds) ** 2 / seeds**2  # Satterthwaite; the variance of t is f / (f - 2)
-    assert score.spread.var() == pytest.approx((galaxies + seeds) * freedom / (freedom - 2), rel=0.1)
-    assert np.corrcoef(score.spread - score.draws, score.draws)[0, 1] == pytest.approx(0, abs=0.1)
+    # Cochran's t: the mean of normal and Student's 97.5 % points, 1.960 and of 3 degrees of freedom 3.182, by variance
+    point = (galaxies * 1.960 + seeds * 3.182) / (galaxies + seeds)
+    low, high = score.interval
+    assert (high - low) / 2 == pytest.approx(point * np.sqrt(galaxies + seeds), rel=0.05)
+    assert score.luck is not None
+    assert np.corrcoef(score.luck, score.draws)[0, 1] == pytest.approx(0, abs=0.1)
 
 
 def test_what_a_seed_does_to_both_models_cancels() -> None:
@@ -242,3 +249,15 @@ def test_shapes_that_do_not_fit() -> None:
     Y, P = make_labels(16, 10)
     with pytest.raises(SommelierError, match=r"labels \(10, 3\), predictions of seed 2 \(10, 2\) and 10 sky objects"):
         score_runs(Y, {2: P[:, :2]}, Resampling(np.arange(10), 0, 5))
+
+
+def test_the_documented_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    example = re.findall(r"```python\n(.*?)```", (ROOT / "docs/statistics.md").read_text(), re.DOTALL)[0]
+    exec(compile(example, "statistics.md", "exec"), {})
+    scores, verdict, worst = capsys.readouterr().out.splitlines()
+    # labels of variance 1/12 with noise 0.3 and 0.2: r = 1 / sqrt(1 + 12 noise^2) = 0.69 and 0.82
+    values = [float(value) for value in re.findall(r"0\.\d+", scores)]
+    assert values == pytest.approx([0.69, 0.82], abs=0.03)
+    assert scores.count("3 seeds") == 2
+    assert verdict == "higher {'ridge': '2', 'mlp': '1'}"
+    assert worst.endswith("mag_r 6")
