@@ -99,6 +99,17 @@ class Resampling:
                 weights[:] = np.bincount(rng.integers(n, size=n, dtype=np.int32), minlength=n)
             yield block
 
+    def draw_rows(self) -> Iterator[Array]:
+        """
+        How often each row is drawn, some resamples at a time.
+
+        Yields
+        ------
+        (n_block, n_rows) float32 array
+        """
+        for block in self.draw_blocks():
+            yield block[:, self.index]
+
 
 def resample_objects(objects: Array, random_state: int, n_resamples: int = 2000) -> Array:
     """
@@ -116,8 +127,7 @@ def resample_objects(objects: Array, random_state: int, n_resamples: int = 2000)
     (n_resamples, n_rows) float64 array
         The draws of `Resampling`.
     """
-    resampling = Resampling(objects, random_state, n_resamples)
-    return np.concatenate(list(resampling.draw_blocks()))[:, resampling.index].astype(np.float64)
+    return np.concatenate(list(Resampling(objects, random_state, n_resamples).draw_rows())).astype(np.float64)
 
 
 def draw_seeds(seeds: Sequence[int], random_state: int, n_resamples: int = N_RESAMPLES) -> Array:
