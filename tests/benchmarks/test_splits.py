@@ -12,10 +12,12 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.splits import SkySplit, SplitRecipe, cut_split
+from benchmarks.splits import SkySplit, SplitRecipe, cut_split, cut_stores
 from embeddings.errors import SommelierError, StoreError
+from embeddings.provenance import Space
 from embeddings.runs import Split
 from heads.splits import hash_share
+from tests.heads.conftest import StoreMaker, make_store  # noqa: F401 - a fixture
 
 rng = np.random.default_rng(5)
 N = 1000
@@ -181,3 +183,16 @@ def test_recipes_that_cannot_be(wrong: dict[str, object], message: str) -> None:
 def test_a_part_that_is_empty() -> None:
     with pytest.raises(SommelierError, match=r"of 2 galaxies none is left for test"):
         cut(SplitRecipe(val=0), np.array([0, 1]))
+
+
+def test_stores_are_divided_together_without_what_has_no_vector(make_store: StoreMaker) -> None:  # noqa: F811
+    """The second survey's rows lie on the first one's last fifty, a hundredth of a degree apart."""
+    vectors = np.zeros((100, 2), np.float32)
+    north = make_store({Space(12, "cls"): vectors}, survey="north", failed=[0])
+    south = make_store({Space(12, "cls"): vectors}, survey="south", ra=10 + 0.01 * np.arange(50, 150))
+    split = cut_stores([north, south], SplitRecipe(seed=1))
+    assert {survey: sum(counts.values()) for survey, counts in split.count().items()} == {"north": 99, "south": 100}
+    parts = split.find_parts("north", north.ids[north.ok])
+    assert parts[-50:].tolist() == split.find_parts("south", south.ids)[:50].tolist()
+    with pytest.raises(SommelierError, match="north-0"):
+        split.find_parts("north", north.ids)
