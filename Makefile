@@ -24,7 +24,7 @@ lint: env ## style and types
 	$(BIN)/mypy
 
 test: lint ## the environment, style, types, and every test that this machine can run
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 fast: env ## the tests that take seconds
 	$(BIN)/pytest -m 'not slow'

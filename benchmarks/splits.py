@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embeddings.errors import SommelierError
-from embeddings.files import refuse_overwrite
+from embeddings.files import refuse_overwrite, replace_file
 from embeddings.objects import MATCH_RADIUS, group_galaxies
 from embeddings.runs import PARTS, SPLIT_FORMAT
 from embeddings.runs import Split as KnownSplit
@@ -147,9 +147,10 @@ class SkySplit:
             When the file cannot be written, or holds something else.
         """
         refuse_overwrite(file, mark=SPLIT_FORMAT)
-        known = KnownSplit(self.ids, self.ra, self.dec, self.image_sha256, self.parts)
-        metadata = {"digest": self.digest, "recipe": json.dumps(self.recipe.to_dict())}
-        known.write(file, self.surveys, self.groups, metadata)
+        known = KnownSplit(self.ids, self.surveys, self.ra, self.dec, self.image_sha256, self.parts)
+        metadata = {"format": SPLIT_FORMAT, "digest": self.digest, "recipe": json.dumps(self.recipe.to_dict())}
+        with replace_file(file) as temporary:
+            pq.write_table(known.tabulate(self.groups).replace_schema_metadata(metadata), temporary)
 
     @classmethod
     def read(cls, file: Path) -> SkySplit:
@@ -163,15 +164,15 @@ class SkySplit:
         """
         try:
             known = KnownSplit.read(file)
-            table = pq.read_table(file, columns=["survey", "group"])
+            table = pq.read_table(file, columns=["group"])
             metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
             recipe, digest = SplitRecipe(**json.loads(metadata["recipe"])), metadata["digest"]
-            surveys, groups = np.array(table["survey"].to_pylist(), str), table["group"].to_numpy()
+            groups = table["group"].to_numpy()
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
             raise SommelierError(
                 f"{file} is no split of a benchmark: {error}. Restore a copy, or cut it anew."
             ) from error
-        split = cls(known.ids, surveys, known.ra, known.dec, known.image_sha256, groups, known.parts, recipe)
+        split = cls(known.ids, known.surveys, known.ra, known.dec, known.image_sha256, groups, known.parts, recipe)
         if split.digest != digest:
             raise SommelierError(
                 f"{file} was changed after it was written: its digest is {split.digest[:12]}, not {digest[:12]}. "

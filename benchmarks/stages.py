@@ -15,12 +15,13 @@ from benchmarks.statistics import Score, macro_scores, score_predictions
 from embeddings.errors import HeadError
 from embeddings.objects import group_galaxies
 from embeddings.provenance import Space
-from embeddings.questions import select_questions
+from embeddings.questions import merge_questions, select_questions
 from embeddings.runs import RunRecord
 from embeddings.store import EmbeddingStore
 from heads.base import Head
 from heads.io import load_head, make_head
 from heads.metrics import is_binary
+from heads.training import read_rows
 
 Array = np.ndarray[Any, Any]
 FROZEN, TUNED, REFITTED = "{}, frozen", "fine-tune", "{}, fine-tuned"
@@ -122,11 +123,12 @@ class Known:
 
 def _read(run: RunRecord, stores: Sequence[EmbeddingStore], space: Space) -> Known:
     split = run.read_split()
-    questions = select_questions(stores[0].questions, [escape(target) for target in run.record["targets"]])
+    asked = merge_questions(*(store.questions for store in stores))
+    questions = select_questions(asked, [escape(target) for target in run.record["targets"]])
     ids = np.concatenate([store.ids[store.ok] for store in stores])
     X = np.concatenate([store.read_vectors(store.space(*space), store.ok) for store in stores])
-    labels = [store.labels(questions) for store in stores]
-    Y, votes = (np.concatenate([pair[n][s.ok] for pair, s in zip(labels, stores, strict=True)]) for n in range(2))
+    labels = [read_rows(store, questions) for store in stores]
+    Y, votes = (np.concatenate([three[n][three[0]] for three in labels]) for n in (1, 2))
     place = {id_str: row for row, id_str in enumerate(ids.tolist())}
     missing = [id_str for id_str in split.ids.tolist() if id_str not in place]
     if missing:

@@ -34,6 +34,10 @@ class RunError(SommelierError):
     """A fine-tuning run that is damaged, of another version, or was never finished."""
 
 
+class SearchError(SommelierError):
+    """A query that names nothing, an index that cannot be opened or made, a condition that cannot be tested."""
+
+
 class BusyError(SommelierError):
     """Another process holds the output."""
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embeddings.errors import RunError
-from embeddings.files import hash_file, replace_file
+from embeddings.files import hash_file
 from embeddings.objects import group_galaxies
 
 Array = np.ndarray[Any, Any]
@@ -138,7 +138,7 @@ class Split:
 
     Attributes
     ----------
-    ids : (n_galaxies,) array of str
+    ids, surveys : (n_galaxies,) arrays of str
     ra, dec : (n_galaxies,) arrays
         Degrees ICRS, NaN where unknown.
     image_sha256 : (n_galaxies, 32) uint8 array
@@ -148,6 +148,7 @@ class Split:
     """
 
     ids: Array
+    surveys: Array
     ra: Array
     dec: Array
     image_sha256: Array
@@ -164,8 +165,8 @@ class Split:
             When it is no such table.
         """
         try:
-            table = pq.read_table(file, columns=["id_str", "ra", "dec", "image_sha256", "part"])
-            ids, parts = (np.array(table[name].to_pylist(), str) for name in ("id_str", "part"))
+            table = pq.read_table(file, columns=["id_str", "survey", "ra", "dec", "image_sha256", "part"])
+            ids, surveys, parts = (np.array(table[name].to_pylist(), str) for name in ("id_str", "survey", "part"))
             ra, dec = (table[name].to_numpy().astype(np.float64) for name in ("ra", "dec"))
             digests = b"".join(digest or bytes(32) for digest in table["image_sha256"].to_pylist())
             images = np.frombuffer(digests, np.uint8).reshape(len(ids), 32)
@@ -174,34 +175,28 @@ class Split:
         unknown = sorted({*parts.tolist()} - {*PARTS})
         if unknown:
             raise RunError(f"{file} has the part {unknown[0]!r}; parts are {', '.join(PARTS)}. Restore a copy.")
-        return cls(ids, ra, dec, images, parts)
+        return cls(ids, surveys, ra, dec, images, parts)
 
-    def write(self, file: Path, surveys: Array, groups: Array, metadata: Mapping[str, str] | None = None) -> None:
+    def tabulate(self, groups: Array) -> pa.Table:
         """
-        Write ``id_str, survey, ra, dec, image_sha256, group, part`` as Parquet, whole or not at all.
+        What a split.parquet holds: ``id_str, survey, ra, dec, image_sha256, group, part``.
 
         Parameters
         ----------
-        file : Path
-        surveys : (n_galaxies,) array of str
         groups : (n_galaxies,) int array
             Sky objects.
-        metadata : mapping of str to str, optional
-            For the file's own, beside the format.
         """
-        columns = {
-            "id_str": pa.array(self.ids.tolist(), pa.string()),
-            "survey": pa.array(surveys.tolist(), pa.string()),
-            "ra": self.ra,
-            "dec": self.dec,
-            "image_sha256": pa.array([digest.tobytes() for digest in self.image_sha256], pa.binary(32)),
-            "group": groups.astype(np.int64),
-            "part": pa.array(self.parts.tolist(), pa.string()),
-        }
-        with replace_file(file) as temporary:
-            pq.write_table(
-                pa.table(columns).replace_schema_metadata({"format": SPLIT_FORMAT, **(metadata or {})}), temporary
-            )
+        return pa.table(
+            {
+                "id_str": pa.array(self.ids.tolist(), pa.string()),
+                "survey": pa.array(self.surveys.tolist(), pa.string()),
+                "ra": self.ra,
+                "dec": self.dec,
+                "image_sha256": pa.array([digest.tobytes() for digest in self.image_sha256], pa.binary(32)),
+                "group": groups.astype(np.int64),
+                "part": pa.array(self.parts.tolist(), pa.string()),
+            }
+        )
 
     def match(self, ids: Array, ra: Array, dec: Array, image_sha256: Array) -> Array:
         """

@@ -203,6 +203,10 @@ class EmbeddingStore:
         """One dataset as it is stored, checked against its checksums."""
         return layout.read_dataset(self.path, self._file, name)
 
+    def checksums(self, name: str) -> Array:
+        """The checksums of one dataset's blocks, (n_blocks, 16) uint8: they change when it does."""
+        return layout.read_checksums(self.path, self._file, name)
+
     # vectors
 
     def space(self, layer: int = -1, pooling: str | None = None) -> Space:

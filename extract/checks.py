@@ -73,7 +73,7 @@ def verify_deep(
     StoreError
         When the backbone that is found is not the one that made the store.
     """
-    job = _repeat_job(store, backbone, device)
+    job = repeat_job(store, backbone, device)
     good = np.flatnonzero(store.ok)
     rows = np.sort(np.random.default_rng(random_state).choice(good, min(n_rows, len(good)), replace=False))
     roots, images, ids = store.image_roots[rows], store.images[rows], store.ids[rows]
@@ -95,7 +95,7 @@ def verify_deep(
     return DeepCheck(len(cosines) - 1, min(cosines) if len(cosines) > 1 else float("nan"), problems)
 
 
-def _repeat_job(store: EmbeddingStore, backbone: str | None, device: str) -> Job:
+def repeat_job(store: EmbeddingStore, backbone: str | None, device: str) -> Job:
     """The job that made a store, as far as this machine can repeat it."""
     provenance, run = store.provenance, store.provenance.runs[-1]
     source = find_backbone(backbone) if backbone else _find_recorded(run, store.path)

@@ -61,10 +61,7 @@ def match_catalogs(a: Catalog, b: Catalog, radius: float = 2.0) -> pd.DataFrame:
 
 
 def _find_pairs(a: Catalog, b: Catalog, radius: float) -> tuple[Array, Array, Array]:
-    """Rows of both and arcsec between them (astropy's k-d tree)."""
-    import astropy.units as u
-    from astropy.coordinates import SkyCoord, search_around_sky
-
+    """Rows of both and arcsec between them."""
     places, rows = [], []
     for name, catalog in (("first", a), ("second", b)):
         known = np.flatnonzero(has_position(catalog))
@@ -73,11 +70,35 @@ def _find_pairs(a: Catalog, b: Catalog, radius: float) -> tuple[Array, Array, Ar
                 f"the {name} catalog ({', '.join(catalog.surveys)}) has no positions: whether galaxies are in both "
                 "cannot be told from the sky. UKIDSS gets its positions from --crosswalk and --positions."
             )
-        sky = catalog.frame[["ra", "dec"]].to_numpy(dtype=np.float64)[known]
-        places.append(SkyCoord(sky[:, 0] * u.deg, sky[:, 1] * u.deg))
+        places.append(catalog.frame[["ra", "dec"]].to_numpy(dtype=np.float64)[known])
         rows.append(known)
-    found_a, found_b, separation, _ = search_around_sky(*places, radius * u.arcsec)
-    return rows[0][found_a], rows[1][found_b], separation.to_value(u.arcsec)
+    found_a, found_b, separation = find_near(places[0], places[1], radius)
+    return rows[0][found_a], rows[1][found_b], separation
+
+
+def find_near(a: Array, b: Array, radius: float) -> tuple[Array, Array, Array]:
+    """
+    All pairs of places closer than a radius (astropy's k-d tree).
+
+    Parameters
+    ----------
+    a, b : (n_a, 2), (n_b, 2) arrays
+        Right ascension and declination in degrees; at least one place each.
+    radius : float
+        In arcsec.
+
+    Returns
+    -------
+    rows_a, rows_b : (n_pairs,) int arrays
+    separation : (n_pairs,) array
+        In arcsec.
+    """
+    import astropy.units as u
+    from astropy.coordinates import SkyCoord, search_around_sky
+
+    places = [SkyCoord(sky[:, 0] * u.deg, sky[:, 1] * u.deg) for sky in (a, b)]
+    rows_a, rows_b, separation, _ = search_around_sky(*places, radius * u.arcsec)
+    return rows_a, rows_b, separation.to_value(u.arcsec)
 
 
 def has_position(catalog: Catalog) -> Array:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from embeddings.errors import RunError, SommelierError
-from embeddings.provenance import POOLINGS
+from embeddings.provenance import POOLINGS, list_differences
 from embeddings.runs import RunRecord
 from embeddings.store import EmbeddingStore
 from extract.fits import MAX_MISSING
 from extract.preprocessing import Recipe
+from extract.rendering import Rendering
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,37 @@ def read_recipe(run: RunRecord) -> Recipe:
         return Recipe(record["name"], int(record["size"]), tuple(record["mean"]), tuple(record["std"]))
     except (LookupError, TypeError, ValueError) as error:
         raise RunError(f"{run.folder}: the run's record has no recipe that can be read ({error!r}).") from error
+
+
+def read_run_rendering(run: RunRecord | None) -> Rendering | None:
+    """
+    How a run made pictures of its image files; None where there is no run, or its record does not say.
+
+    Raises
+    ------
+    RunError
+        When what its record says cannot be read.
+    """
+    record = run.record.get("rendering") if run else None
+    if not run or not record:
+        return None
+    try:
+        return Rendering.from_dict(record)
+    except (LookupError, TypeError, ValueError, SommelierError) as error:
+        raise RunError(f"{run.folder}: the run's record has no rendering that can be read ({error!r}).") from error
+
+
+def caution_of_rendering(rendering: Rendering, run: RunRecord | None) -> str:
+    """What is to be said aloud when a fine-tuned backbone is shown FITS images drawn otherwise; else empty."""
+    own = read_run_rendering(run)
+    if run is None or own is None or own.stretch is None or rendering.stretch is None:
+        return ""
+    learned, shown = (replace(each, max_missing=MAX_MISSING).to_dict() for each in (own, rendering))
+    changes = "; ".join(list_differences(learned, shown))
+    return changes and (
+        f"the backbone of {run.folder} (here) was fine-tuned on FITS images that were drawn otherwise than these "
+        f"(there): {changes}. Leave --stretch, --bands and --cutout out to draw them as the run did."
+    )
 
 
 def choose_pools(options: Options, run: RunRecord | None) -> tuple[str, ...]:

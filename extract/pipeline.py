@@ -33,7 +33,14 @@ from extract.devices import (
     describe_device,
 )
 from extract.images import NO_FILE
-from extract.options import Options, choose_pools, choose_recipe, require_run
+from extract.options import (
+    Options,
+    caution_of_rendering,
+    choose_pools,
+    choose_recipe,
+    read_run_rendering,
+    require_run,
+)
 from extract.plan import cut_batches, match_rows, parse_share, take_shard
 from extract.processes import count_cpus
 from extract.rendering import choose_rendering, read_rendering
@@ -116,7 +123,8 @@ class Extraction:
         self._read_catalogs([catalogs] if isinstance(catalogs, Catalog) else list(catalogs))
         images, held = (image for c in self._given for image in c.frame["image"]), read_rendering(output)
         asked = (options.stretch, options.bands, options.cutout, options.max_missing)
-        self.rendering = choose_rendering(images, *asked, held)
+        self.rendering = choose_rendering(images, *asked, held, read_run_rendering(self.backbone.run))
+        self.caution = " ".join(filter(None, (self.caution, caution_of_rendering(self.rendering, self.backbone.run))))
         self.provenance = self._describe()
         self._merge_with_store()
 

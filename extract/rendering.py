@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +136,10 @@ def choose_rendering(
     cutout: float | None,
     max_missing: float,
     held: Rendering | None = None,
+    own: Rendering | None = None,
 ) -> Rendering:
     """
-    The rendering that some images need: FITS without a stretch named gets ``auto``.
+    The rendering that some images need: FITS of which nothing is asked gets that of the backbone's run, or ``auto``.
 
     Parameters
     ----------
@@ -148,6 +149,8 @@ def choose_rendering(
         As asked for; see `Rendering`.
     held : Rendering, optional
         Of the store that the images are added to: what needs no choice takes it.
+    own : Rendering, optional
+        With which the run that trained the backbone saw its images.
 
     Raises
     ------
@@ -156,13 +159,15 @@ def choose_rendering(
     """
     references = [Reference.parse(image) for image in images]
     fits = any(reference.is_fits for reference in references)
+    asked = stretch is not None or bands or cutout is not None
+    if fits and not asked and own is not None and own.stretch is not None:
+        return own if max_missing == MAX_MISSING else replace(own, max_missing=max_missing)
     if any(BAND in reference.path for reference in references) and not bands:
         raise SommelierError(f"images are named with {BAND}: say which there are with --bands, blue to red, as g,r,z.")
     if cutout is not None and not (cutout > 0 and math.isfinite(cutout)):
         raise SommelierError(f"--cutout is the side of a square in arcsec, not {cutout}.")
     if not 0 <= max_missing <= 1:
         raise SommelierError(f"--max-missing is a share of the pixels from 0 to 1, not {max_missing}.")
-    asked = stretch is not None or bands or cutout is not None
     if not fits and not asked:
         return held or Rendering()
     if not fits and (held is None or held.stretch is None):

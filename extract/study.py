@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from embeddings.errors import SommelierError
-from embeddings.questions import list_targets
+from embeddings.questions import Question, list_targets
 from extract.schema import CAMPAIGNS, CROSSINGS, GZ2_TREE, Dialect
 
 _ORDER_52 = (
@@ -14,6 +16,7 @@ _ORDER_26 = (
     "smooth-or-featured", "disk-edge-on", "bar", "has-spiral-arms", "bulge-size", "how-rounded", "spiral-winding",
     "spiral-arm-count", "bulge-shape",
 )  # fmt: skip
+ENDINGS = ("weighted_fraction", "fraction", "debiased")
 _NOT_IN_DECALS = ("bulge-size_just-noticeable", "spiral-arm-count_cant-tell")
 
 
@@ -58,6 +61,43 @@ def study_columns(name: str, dialect: Dialect) -> tuple[str, ...]:
     return tuple(columns)
 
 
+def find_questions(columns: Sequence[str]) -> list[tuple[Question, str, list[int]]]:
+    """
+    The questions of which some columns hold every answer.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        In a release's own names, or in this project's; with or without the ending (``_weighted_fraction``).
+
+    Returns
+    -------
+    list of (Question, str, list of int)
+        The question, the columns' common ending, and the column of each answer.
+    """
+    split = [_split_ending(column) for column in columns]
+    stems = {stem for stem, _ in split}
+    dialect = max(_list_dialects(), key=lambda dialect: len(stems.intersection(dialect.stems.values())))
+    place = {entry: number for number, entry in enumerate(split)}
+    found = []
+    for ending in dict.fromkeys(ending for _, ending in split):
+        for question in dialect.campaign.questions:
+            there = [place.get((dialect.stems[target], ending), -1) for target in question.targets]
+            if min(there) >= 0:
+                found.append((question, ending, there))
+    return found
+
+
+def _list_dialects() -> Iterator[Dialect]:
+    """Every way in which releases and catalogs write answers."""
+    yield Dialect.raw_gz2()
+    for campaign in CAMPAIGNS.values():
+        targets = {target: target for question in campaign.questions for target in question.targets}
+        yield Dialect(campaign, targets, {})
+        for suffix in ("", f"-{campaign.name}"):
+            yield Dialect.modern(campaign, suffix)
+
+
 def _find(target: str, dialect: Dialect) -> str:
     """A target of GZ2's tree as the release's campaign has it."""
     if target in dialect.stems:
@@ -72,7 +112,15 @@ def _find(target: str, dialect: Dialect) -> str:
 
 def _split(column: str) -> tuple[str, str]:
     """A catalog column as target and ending."""
-    for ending in ("weighted_fraction", "fraction", "debiased"):
+    target, ending = _split_ending(column)
+    if not ending:
+        raise SommelierError(f"{column!r} is no fraction column.")
+    return target, ending
+
+
+def _split_ending(column: str) -> tuple[str, str]:
+    """What a column is of, and which kind of fraction; empty where its name does not say."""
+    for ending in ENDINGS:
         if column.endswith(f"_{ending}"):
             return column.removesuffix(f"_{ending}"), ending
-    raise SommelierError(f"{column!r} is no fraction column.")
+    return column, ""

@@ -92,7 +92,7 @@ def build_galaxy_network(backbone: nn.Module, settings: Settings, bias: Any, nam
     config: Any = backbone.config
     n_features = config.hidden_size * len(settings.pooling.split("+"))
     head = build_network(n_features, settings.head.hidden, bias, settings.head.dropout)
-    _set_drop_path(backbone, settings.drop_path, name)
+    _set_drop_path(backbone, settings.drop_path, name, world)
     network = GalaxyNetwork(_free_backbone(backbone, settings, name), head.float(), settings.pooling, world)
     if settings.method == "head":
         network.freeze_backbone()
@@ -150,7 +150,7 @@ def merge_adapters(backbone: Any) -> nn.Module:
     return merged
 
 
-def _set_drop_path(backbone: nn.Module, share: float, name: str) -> None:
+def _set_drop_path(backbone: nn.Module, share: float, name: str, world: World) -> None:
     """Chances that grow linearly from 0 in the first block to `share` in the last (Huang et al. 2016, eq. 4)."""
     if not share:
         return
@@ -159,7 +159,7 @@ def _set_drop_path(backbone: nn.Module, share: float, name: str) -> None:
     for number, block in enumerate(blocks):
         if not hasattr(block, "drop_path"):
             raise SommelierError(f"model.drop_path: the blocks of {name} have none. Set it to 0.")
-        block.drop_path = DropPath(share * number / max(len(blocks) - 1, 1))
+        block.drop_path = DropPath(share * number / max(len(blocks) - 1, 1), world)
 
 
 class DropPath(nn.Module):
@@ -170,17 +170,20 @@ class DropPath(nn.Module):
     ----------
     share : float
         Of the images; what stays is scaled up.
+    world : World
+        Its processes draw alike for all their images, and each takes those of its own.
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, world: World) -> None:
         super().__init__()
-        self.share = share
+        self.share, self.world = share, world
 
     def forward(self, branch: Tensor) -> Tensor:
         """(n_images, n_tokens, width)."""
         if not self.training or not self.share:
             return branch
-        kept = torch.rand(len(branch), 1, 1, device=branch.device) >= self.share
+        n_images = len(branch) * self.world.size
+        kept = (torch.rand(n_images, 1, 1, device=branch.device) >= self.share)[self.world.own_slice(n_images)]
         return branch * kept / (1 - self.share)
 
 

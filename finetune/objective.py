@@ -132,7 +132,7 @@ def make_objective(
     ----------
     table : GalaxyTable
     train : (n_galaxies,) bool array
-        The training galaxies: means and weights come from them.
+        The training galaxies: means come from them.
     loss, weights : str
         Likelihoods count each vote, and take no weights.
     zero_unasked : bool

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -13,6 +14,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from extract.devices import choose_device
+
+PATIENCE = timedelta(
+    days=2
+)  # what all wait for may be the first one decoding a survey; torchrun ends those of the dead
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def join_world(device: str = "auto") -> Iterator[World]:
     if chosen == "cuda":
         chosen = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.startswith("cuda") else "gloo")
+    dist.init_process_group("nccl" if chosen.startswith("cuda") else "gloo", timeout=PATIENCE)
     try:
         yield World(int(os.environ["RANK"]), size, torch.device(chosen))
     finally:

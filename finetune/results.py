@@ -22,6 +22,7 @@ from finetune.config import Config
 from finetune.data import GalaxyTable
 from finetune.model import GalaxyNetwork
 from finetune.objective import Objective
+from finetune.tracking import clean_numbers
 from heads.ballots import Likelihood
 from heads.evaluation import measure_folds, score_average, score_questions, score_targets
 from heads.finetuned import FineTunedHead
@@ -127,15 +128,7 @@ def write_head(
 def write_json(file: Path, record: dict[str, Any]) -> None:
     """Write JSON in place at once; what is no number is null."""
     with replace_file(file) as temporary:
-        temporary.write_text(json.dumps(_clean(record), indent=1) + "\n")
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _clean(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+        temporary.write_text(json.dumps(clean_numbers(record), indent=1) + "\n")
 
 
 def write_test_predictions(folder: Path, table: GalaxyTable, P: Array) -> None:
@@ -147,6 +140,7 @@ def write_card(folder: Path, config: Config, record: dict[str, Any], metrics: di
     """Write README.md: what the run learned from, how, how well, and what its predictions must not be taken for."""
     environment = Environment(
         loader=PackageLoader("finetune", "templates"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True,
         autoescape=False,
     )  # fmt: skip
     environment.filters["figure"] = lambda value: "-" if value is None else f"{value:.3f}"

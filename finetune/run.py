@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from embeddings.files import hash_file, replace_file
-from embeddings.objects import group_galaxies
 from embeddings.parts import FileLock
-from embeddings.runs import FINISHED, FORMAT, RUN_CONFIG, RUN_RECORD, SPLIT, VERSION, RunRecord
-from embeddings.runs import Split as KnownSplit
+from embeddings.runs import FINISHED, FORMAT, RUN_CONFIG, RUN_RECORD, SPLIT, VERSION, RunRecord, Split
 from extract.devices import choose_precision, describe_device
 from extract.preprocessing import Recipe
 from extract.rendering import Rendering, choose_rendering
@@ -44,7 +43,7 @@ from finetune.results import (
     write_test_predictions,
 )
 from finetune.sampling import Sampler, split_surveys
-from finetune.split import cut_parts, write_split
+from finetune.split import choose_parts, tabulate_split, write_split
 from finetune.squares import Decoder, Report, SquareCache, Squares, State, fill_cache
 from finetune.tracking import LOG, JsonlTracker, Tracker, Trackers, WandbTracker, read_log
 from finetune.train import Trainer
@@ -129,12 +128,29 @@ def _hold_folder(config: Config, world: World) -> Iterator[bool]:
     _refuse_foreign(config)
     config.run.mkdir(parents=True, exist_ok=True)
     with FileLock(config.run / ".lock"):
-        if not (config.run / RUN_CONFIG).exists():
-            with replace_file(config.run / RUN_CONFIG) as temporary:
-                temporary.write_text(config.to_yaml(), encoding="utf-8")
+        _sweep(config.run)
+        _claim_folder(config)
         finished = _is_finished(config.run)
         world.collect(None)
         yield finished
+
+
+def _claim_folder(config: Config) -> None:
+    """Put the configuration into the folder; one that never came to train makes way for it."""
+    if (config.run / RUN_RECORD).exists():
+        return
+    (config.run / SPLIT).unlink(missing_ok=True)
+    with replace_file(config.run / RUN_CONFIG) as temporary:
+        temporary.write_text(config.to_yaml(), encoding="utf-8")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a kill left half written."""
+    for path in (*folder.glob(".*.tmp"), *(folder / CHECKPOINTS).glob(".*.tmp")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _is_finished(folder: Path) -> bool:
@@ -142,20 +158,22 @@ def _is_finished(folder: Path) -> bool:
 
 
 def _refuse_foreign(config: Config) -> None:
-    """Raise unless the folder is new, or of this very run."""
+    """Raise unless the folder is new, of this very run, or of one that failed before it trained."""
     folder = config.run
     if not folder.exists():
         return
     if not folder.is_dir():
         raise TrainingError(f"{folder} is a file; a run needs a folder. Choose another with --set run=FOLDER.")
-    if (folder / RUN_CONFIG).exists():
+    if (folder / RUN_RECORD).exists():
         changes = list_changes(Config.from_yaml(folder / RUN_CONFIG), config)
         if changes:
             raise TrainingError(
                 f"{folder} holds a run of another configuration: {'; '.join(changes)}. "
                 "Give this one a new folder: --set run=FOLDER."
             )
-    elif any(path.name != ".lock" and not path.name.startswith(f".{RUN_CONFIG}.") for path in folder.iterdir()):
+    elif not (folder / RUN_CONFIG).exists() and any(
+        path.name != ".lock" and not path.name.startswith(f".{RUN_CONFIG}.") for path in folder.iterdir()
+    ):
         raise TrainingError(f"{folder} holds other things: a run is written into a new folder. Choose another.")
 
 
@@ -174,6 +192,8 @@ class Material:
 
 
 def _train(config: Config, world: World, trackers: Sequence[Tracker], report: Report | None) -> None:
+    if config.init:
+        RunRecord.open(config.init).require_finished()
     source = find_backbone(str(config.init or config.model.backbone), None if config.init else config.model.revision)
     source.check_size(config.data.size)
     recipe = Recipe(config.data.recipe, config.data.size)
@@ -184,7 +204,8 @@ def _train(config: Config, world: World, trackers: Sequence[Tracker], report: Re
     rendering = choose_rendering(
         table.paths, config.data.stretch, config.data.bands, config.data.cutout, config.data.max_missing
     )
-    material = gather_material(config, table, rendering, recipe, world, report)
+    earlier = source.run.read_split() if source.run else None
+    material = gather_material(config, table, rendering, recipe, world, earlier, report)
     trainer, objective = _prepare(config, material, source, recipe, world)
     trainer.resume()
     record = _describe_run(config, material, source, recipe, rendering)
@@ -209,10 +230,21 @@ class StopFlag:
 
 
 def gather_material(
-    config: Config, table: GalaxyTable, rendering: Rendering, recipe: Recipe, world: World, report: Report | None
+    config: Config,
+    table: GalaxyTable,
+    rendering: Rendering,
+    recipe: Recipe,
+    world: World,
+    earlier: Split | None = None,
+    report: Report | None = None,
 ) -> Material:
     """
     Decode images, leave out those that cannot be read, and cut the split; a run that goes on must find its own again.
+
+    Parameters
+    ----------
+    earlier : Split, optional
+        Of the run that trained the backbone: its galaxies keep their parts.
 
     Raises
     ------
@@ -225,17 +257,18 @@ def gather_material(
         ok = np.flatnonzero(state.ok)
         _check_failures(table, state)
         table, digests = table.take(ok), state.digests[ok]
-        groups = group_galaxies(table.ids.astype(str), table.ra, table.dec, digests)
-        if config.split.file:
-            known = KnownSplit.read(config.split.file)
-            parts = known.match(table.ids.astype(str), table.ra, table.dec, digests).astype(object)
-        else:
-            parts = cut_parts(table, groups, config.split.method, config.split.val, config.split.test, config.seed)
-        _require_parts(parts, config)
+        parts = choose_parts(table, digests, config.split, config.seed, earlier)
+        named = parts != ""
+        if not named.all():
+            warnings.warn(
+                f"{(~named).sum()} galaxies are left out: {config.split.file} does not name them", stacklevel=2
+            )
+            table, digests, parts = table.take(named), digests[named], parts[named]
+        split = tabulate_split(table, digests, parts, earlier)
         file = config.run / SPLIT
         if not file.exists():
-            write_split(file, table, digests, groups, parts)
-        elif not _same_split(file, table, digests, parts):
+            write_split(file, split)
+        elif not _same_split(Split.read(file), split):
             raise TrainingError(
                 f"the catalogs or images are not those that {config.run} began with ({file} has others). "
                 "Put them back, or start a new run: --set run=FOLDER."
@@ -261,20 +294,9 @@ def _check_failures(table: GalaxyTable, state: State) -> None:
     warnings.warn(f"{len(failed)} galaxies are left out, their images cannot be read: {examples}", stacklevel=2)
 
 
-def _require_parts(parts: Array, config: Config) -> None:
-    """A split that is followed must have galaxies that train and galaxies that choose."""
-    missing = [part for part in ("train", "val") if not (parts == part).any()]
-    if missing:
-        raise TrainingError(f"{config.split.file} gives none of these galaxies to {' or '.join(missing)}.")
-
-
-def _same_split(file: Path, table: GalaxyTable, digests: Array, parts: Array) -> bool:
-    known = KnownSplit.read(file)
-    return (
-        known.ids.tolist() == table.ids.tolist()
-        and np.array_equal(known.image_sha256, digests)
-        and known.parts.tolist() == parts.tolist()
-    )
+def _same_split(known: Split, split: pa.Table) -> bool:
+    here: list[list[Any]] = [split[name].to_pylist() for name in ("id_str", "image_sha256", "part")]
+    return [known.ids.tolist(), [digest.tobytes() for digest in known.image_sha256], known.parts.tolist()] == here
 
 
 def _prepare(
@@ -316,7 +338,12 @@ def _load_head(head: torch.nn.Module, config: Config, table: GalaxyTable) -> Non
             f"init: {config.init} predicts {', '.join(record['targets'])}; this run has {', '.join(table.targets)}. "
             f"Take the same data.targets, or start from its backbone alone: model.backbone={config.init}."
         )
-    tensors = read_checkpoint(config.init / CHECKPOINTS / BEST).take("network/head.")
+    file = config.init / CHECKPOINTS / BEST
+    if not file.exists():
+        raise TrainingError(
+            f"init: {file} is not there any more. Start from the run's backbone alone: model.backbone={config.init}."
+        )
+    tensors = read_checkpoint(file).take("network/head.")
     try:
         head.load_state_dict(tensors)
     except RuntimeError as error:

@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from embeddings.runs import Split
+from embeddings.files import replace_file
+from embeddings.objects import group_galaxies
+from embeddings.runs import SPLIT_FORMAT, Split
 from finetune.data import GalaxyTable, TrainingError
+from finetune.sections import Split as Settings
 from heads.splits import choose_part, cut_in_order, hash_share, name_objects
 
 Array = np.ndarray[Any, Any]
@@ -53,15 +58,81 @@ def cut_parts(
     return parts
 
 
-def write_split(file: Path, table: GalaxyTable, digests: Array, groups: Array, parts: Array) -> None:
+def choose_parts(
+    table: GalaxyTable, digests: Array, settings: Settings, seed: int, earlier: Split | None = None
+) -> Array:
     """
-    Write the parts as `embeddings.runs.Split.write` does.
+    Give every galaxy a part, as the settings say.
+
+    What an earlier run knew keeps its part: a galaxy that the backbone was trained on once is no test.
 
     Parameters
     ----------
     digests : (n_galaxies, 32) uint8 array
         Of the images' bytes.
-    groups, parts : (n_galaxies,) arrays
+    settings : Split
+        The section ``split`` of a configuration.
+    seed : int
+    earlier : Split, optional
+        Of the run that trained the backbone.
+
+    Returns
+    -------
+    (n_galaxies,) array of {'train', 'val', 'test', ''}
+        Empty where the split that is followed does not know the galaxy.
+
+    Raises
+    ------
+    TrainingError
+        When a part comes out empty.
     """
-    known = Split(table.ids, table.ra, table.dec, digests, parts)
-    known.write(file, table.surveys, groups)
+    known = (table.ids.astype(str), table.ra, table.dec, digests)
+    if settings.file:
+        parts = Split.read(settings.file).match(*known)
+    else:
+        parts = cut_parts(table, group_galaxies(*known), settings.method, settings.val, settings.test, seed)
+    if earlier:
+        kept = earlier.match(*known)
+        if settings.method == "sequential":  # the study's: an object may be on both sides, and stays there
+            before = dict(zip(earlier.ids.tolist(), earlier.parts.tolist(), strict=True))
+            kept = np.array(
+                [before.get(name, part) for name, part in zip(known[0].tolist(), kept.tolist(), strict=True)]
+            )
+        parts = np.where((kept != "") & (parts != ""), kept, parts)
+    missing = [part for part in ("train", "val") if not (parts == part).any()]
+    if missing:
+        source = settings.file or "the split of the run that trained the backbone"
+        raise TrainingError(f"{source} gives none of these galaxies to {' or '.join(missing)}.")
+    return parts.astype(object)
+
+
+def tabulate_split(table: GalaxyTable, digests: Array, parts: Array, earlier: Split | None = None) -> pa.Table:
+    """
+    What split.parquet holds: ``id_str, survey, ra, dec, image_sha256, group, part``.
+
+    Galaxies that only an earlier run knew follow after those of the table, with an empty survey: so the split names
+    all galaxies that the backbone has ever seen.
+
+    Parameters
+    ----------
+    digests : (n_galaxies, 32) uint8 array
+        Of the images' bytes.
+    parts : (n_galaxies,) array of {'train', 'val', 'test'}
+    earlier : Split, optional
+        Of the run that trained the backbone.
+    """
+    columns = [table.ids.astype(str), table.ra, table.dec, digests, parts.astype(str)]
+    surveys = table.surveys.tolist()
+    if earlier:
+        gone = ~np.isin(earlier.ids, columns[0])
+        others = (earlier.ids, earlier.ra, earlier.dec, earlier.image_sha256, earlier.parts)
+        columns = [np.concatenate([here, there[gone]]) for here, there in zip(columns, others, strict=True)]
+        surveys += [""] * int(gone.sum())
+    ids, ra, dec, images, parts = columns
+    return Split(ids, np.array(surveys), ra, dec, images, parts).tabulate(group_galaxies(ids, ra, dec, images))
+
+
+def write_split(file: Path, split: pa.Table) -> None:
+    """Write a split as Parquet."""
+    with replace_file(file) as temporary:
+        pq.write_table(split.replace_schema_metadata({"format": SPLIT_FORMAT}), temporary)

@@ -21,7 +21,7 @@ from extract.processes import count_cpus
 from extract.references import Reference
 from extract.rendering import Rendering
 from extract.worker import silence_readers
-from finetune.data import GalaxyTable
+from finetune.data import GalaxyTable, TrainingError
 
 Array = np.ndarray[Any, Any]
 CHUNK = 1024  # images that are written together: what a kill may lose
@@ -77,8 +77,21 @@ class Decoder:
         self._pool = ThreadPoolExecutor(workers or count_cpus(), "decode")
 
     def read(self, rows: Array) -> Tensor:
-        """(n_rows, 3, size, size) uint8; black where an image cannot be read any more."""
-        return torch.stack([square for square, _, _ in self.decode(rows)])
+        """
+        (n_rows, 3, size, size) uint8.
+
+        Raises
+        ------
+        TrainingError
+            When an image cannot be read any more: nothing is learned from a black square.
+        """
+        decoded = self.decode(rows)
+        for row, (_, _, problem) in zip(rows.tolist(), decoded, strict=True):
+            if problem:
+                raise TrainingError(
+                    f"{self.paths[row]} cannot be read any more: {problem}. Put it back; the same command then goes on."
+                )
+        return torch.stack([square for square, _, _ in decoded])
 
     def decode(self, rows: Array) -> list[tuple[Tensor, bytes, str]]:
         """Each picture (3, size, size), its digest, and why it cannot be read, if it cannot."""

@@ -91,7 +91,7 @@ class JsonlTracker:
 
     def log(self, record: Record) -> None:
         """Write a line."""
-        line = json.dumps(_clean(record), default=float) + "\n"
+        line = json.dumps(clean_numbers(record), default=float) + "\n"
         with self._path.open("a", encoding="utf-8") as file:  # a kill between two records finds it closed
             file.write(line)
 
@@ -128,10 +128,12 @@ def _read_lines(path: Path) -> Iterator[tuple[str, Record]]:
             yield line, record
 
 
-def _clean(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
+def clean_numbers(value: Any) -> Any:
+    """Dicts and lists with null for what is no number: JSON has no NaN and no infinity."""
     if isinstance(value, dict):
-        return {key: _clean(item) for key, item in value.items()}
+        return {key: clean_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [clean_numbers(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -204,7 +206,7 @@ class WandbTracker:
         TimeoutError
             When the server does not answer.
         """
-        self._put(lambda: self._run.summary.update(_clean(summary)))
+        self._put(lambda: self._run.summary.update(clean_numbers(summary)))
         self._put(lambda: self._run.finish())
         self._tasks.put(None)
         self._thread.join(FINISH_SECONDS)

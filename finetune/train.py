@@ -87,11 +87,11 @@ class Trainer:
         self.config, self.network, self.objective, self.feeder = config, network, objective, feeder
         self.val, self.folder, self.precision = val, folder, precision
         training, self.world = config.training, feeder.world
-        self.groups = group_parameters(network, training, name)
+        groups = group_parameters(network, training, name)
         self.learning = list_learning(network)
         names = {id(parameter): key for key, parameter in self.learning.items()}
-        self.names = [names[id(parameter)] for group in self.groups for parameter in group["params"]]
-        self.optimiser = torch.optim.AdamW(self.groups, fused=self.world.device.type == "cuda")
+        self.names = [names[id(parameter)] for group in groups for parameter in group["params"]]
+        self.optimiser = torch.optim.AdamW(groups, fused=self.world.device.type == "cuda")
         self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=precision == "fp16")
         self.average = MovingAverage(self.learning, training.ema) if training.ema else None
         self.n_steps = feeder.sampler.n_steps * training.epochs
@@ -184,8 +184,8 @@ class Trainer:
         return torch.autocast(self.world.device.type, PRECISIONS[self.precision] if half else None, enabled=half)
 
     def _guard(self, loss: float, norm: float, step: int, batches: Sequence[Batch]) -> None:
-        """Stop at a loss that is no number; a gradient that is none skips a step of fp16, as its scaler does."""
-        if np.isfinite(loss) and (np.isfinite(norm) or self.precision == "fp16"):
+        """Stop at a loss or gradient that is no number; fp16 skips such a step while its scale can still fall."""
+        if np.isfinite(loss) and (np.isfinite(norm) or self.scaler.get_scale() > 1):
             return
         rows = np.concatenate([batch.rows for batch in batches])
         ids = ", ".join(self.feeder.table.ids[rows].tolist())
@@ -198,11 +198,13 @@ class Trainer:
     def _explain_memory(self, n_images: int) -> str:
         size, accumulate = self.config.training.batch_size, self.config.training.accumulate
         self.optimiser.zero_grad(set_to_none=True)
-        fits = find_fitting_batch(self._try_batch, n_images // self.world.size, self.world.device) * self.world.size
+        least = -(-2 // self.world.size)  # batch normalisation takes two in all
+        room = find_fitting_batch(self._try_batch, n_images // self.world.size, least, self.world.device)
+        fits = room * self.world.size
         if not fits:
             return (
-                f"the memory of {self.world.device} does not hold this network for one image. Take another method, "
-                "a smaller data.size or backbone, or training.precision: bf16."
+                f"the memory of {self.world.device} does not hold this network for a batch of two images. Take another "
+                "method, a smaller data.size or backbone, or training.precision: bf16."
             )
         return (
             f"the memory of {self.world.device} ran out at training.batch_size {size}; {fits} fits. For steps of as "
@@ -213,6 +215,7 @@ class Trainer:
         """Forward and backward with so many images, of nothing in particular."""
         size = self.config.data.size
         images = torch.zeros(n_images, 3, size, size, device=self.world.device)
+        self.network.head.eval()  # of several processes each may have one image, and no batch to normalise by
         with self._autocast():
             self.network(images, gather=False).sum().backward()
         self.optimiser.zero_grad(set_to_none=True)
@@ -267,7 +270,7 @@ class Trainer:
         """(n_rows, n_outputs) on the CPU, of pictures as extraction sees them; the processes share the work."""
         self.network.eval()
         own = np.array_split(rows, self.world.size)[self.world.rank]
-        size = max(1, 2 * self.config.training.batch_size // self.world.size)
+        size = self.config.training.batch_size // self.world.size  # takes no more memory than training does
         parts = []
         for start in range(0, len(own), size):
             with self._autocast():
@@ -300,8 +303,6 @@ class Trainer:
         checkpoint = read_checkpoint(self.folder / LAST)
         self.load_network(checkpoint)
         unpack_optimiser(self.optimiser, self.names, checkpoint.take("optimiser/"))
-        for group, fresh in zip(self.optimiser.param_groups, self.groups, strict=True):
-            group["base"] = fresh["base"]
         if self.average:
             self.average.load(checkpoint.take("average/"))
         if self.scaler.is_enabled():

@@ -132,7 +132,7 @@ def gather_training_set(
             f"{first.path} has no labels to predict. Give some with: sommelier relabel {first.path} CATALOG, "
             "or --catalog CATALOG."
         )
-    rows = [_read_rows(store, labels, questions, min_votes) for store in stores]
+    rows = [read_rows(store, questions, min_votes, labels) for store in stores]
     kept = tuple(ok & ~np.isnan(Y).all(axis=1) for ok, Y, _ in rows)
     columns = [[s.ids[k], s.ra[k], s.dec[k], s.dataset("image_sha256")[k]] for s, k in zip(stores, kept, strict=True)]
     ids, ra, dec, images = (np.concatenate(values) for values in zip(*columns, strict=True))
@@ -244,10 +244,24 @@ def _warn_of_differences(first: EmbeddingStore, other: EmbeddingStore) -> None:
         warnings.warn(f"{first.path} (here) and {other.path} (there) were made differently: {changes}", stacklevel=3)
 
 
-def _read_rows(
-    store: EmbeddingStore, labels: Labels | None, questions: Sequence[Question], min_votes: int
+def read_rows(
+    store: EmbeddingStore, questions: Sequence[Question], min_votes: int = 0, labels: Labels | None = None
 ) -> tuple[Array, Array, Array]:
-    """The state, targets and votes of all rows of a store; NaN where it has no such question."""
+    """
+    The labels of a store, of questions that it need not have.
+
+    Parameters
+    ----------
+    store, questions, min_votes, labels
+        As for `heads.fit_head`.
+
+    Returns
+    -------
+    ok : (n_rows,) bool array
+        Where there are vectors.
+    Y, votes : (n_rows, n_targets) arrays
+        NaN where the store has no such question.
+    """
     if labels is None:
         Y = np.full((len(store), len(list_targets(questions))), np.nan, np.float32)
         votes = np.full_like(Y, np.nan)

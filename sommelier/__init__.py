@@ -7,6 +7,7 @@ import os
 import click
 
 import sommelier.surveys  # noqa: F401 - its commands join the group catalog
+from sommelier.benchmark import benchmark
 from sommelier.catalogs import catalog
 from sommelier.demo import demo
 from sommelier.doctor import doctor
@@ -14,6 +15,7 @@ from sommelier.download import download
 from sommelier.finetune import finetune
 from sommelier.group import Group
 from sommelier.heads import head
+from sommelier.search import duplicates, index, map_, search
 from sommelier.simulate import simulate
 from sommelier.stores import export, extract, info, relabel, verify
 
@@ -35,5 +37,6 @@ def main() -> None:
     """
 
 
-for command in (demo, simulate, download, catalog, extract, info, verify, export, relabel, head, finetune, doctor):
+for command in (demo, simulate, download, catalog, extract, info, verify, export, relabel, head, finetune,
+                index, search, duplicates, map_, benchmark, doctor):  # fmt: skip
     main.add_command(command)

@@ -44,6 +44,12 @@ def write_split(
 def write_run(folder: Path, split_sha256: str, seed: int = 0, **changes: Any) -> Path:
     """run.json of a finished run on 56-pixel images, and a backbone of three blocks, 32 wide."""
     save_model(folder / "backbone", seed=seed)
+    return write_record(folder, split_sha256, **changes)
+
+
+def write_record(folder: Path, split_sha256: str, **changes: Any) -> Path:
+    """run.json alone: for tests that need no weights."""
+    folder.mkdir(parents=True, exist_ok=True)
     record = {
         "format": "galaxy-sommelier/run",
         "version": "1.0",

@@ -64,6 +64,26 @@ def test_stages_are_scored_on_the_test_galaxies_alone(image_folder: Path, tiny_f
     assert 0 <= low <= stages[2].scores["auc"].value <= high <= 1
 
 
+def test_surveys_that_asked_different_questions(image_folder: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    catalogs, frozen, tuned = [], [], []
+    for number, target in enumerate(("odd", "kind")):
+        made = catalog_from_table(image_folder / "labels.csv", image_folder, "name", "file", [target])
+        rows = made.frame.iloc[number::2].reset_index(drop=True).assign(survey=target)
+        catalogs.append(Catalog(rows, made.questions, made.image_root).write(tmp_path / f"{target}.parquet"))
+    settings = {"run": tmp_path / "run", "data.catalogs": [str(path) for path in catalogs], "data.size": 28,
+                "model.backbone": tiny_folder, "training.epochs": 1, "training.batch_size": 8, "split.val": 0.25,
+                "split.test": 0.35, "data.weights": "none"}  # fmt: skip
+    run = finetune(load_config("head", [f"{key}={value}" for key, value in settings.items()]))
+    for path in catalogs:
+        frozen.append(extract(path, tiny_folder, tmp_path / f"{path.stem}-frozen.h5"))
+        tuned.append(extract(path, run.folder, tmp_path / f"{path.stem}-tuned.h5"))
+    stages, n = compare_stages(RunRecord.open(run.folder), frozen, tuned, ["ridge"])
+    assert n == run.metrics["split"]["test"]
+    assert all(stage.P.shape == (n, len(run.record["targets"])) for stage in stages)
+    scores = [s["mae"] for s in run.metrics["test"]["scores"] if s["r2"] is not None]  # of labels that vary
+    assert stages[2].scores["mae"].value == pytest.approx(np.mean(scores), abs=1e-5)
+
+
 def test_a_store_that_lacks_galaxies_of_the_run_is_refused(
     image_folder: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:

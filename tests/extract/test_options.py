@@ -18,7 +18,7 @@ from embeddings.store import EmbeddingStore
 from embeddings.summary import summarise_store
 from extract.catalog import Catalog, catalog_from_table
 from extract.checks import verify_deep
-from extract.options import Options, choose_pools, choose_recipe
+from extract.options import Options, choose_pools, choose_recipe, read_run_rendering
 from extract.pipeline import extract_embeddings
 from extract.preprocessing import Recipe
 from extract.weights import find_backbone
@@ -174,3 +174,10 @@ def test_a_record_without_a_recipe(recipe: Any, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", "0" * 64, recipe=recipe)
     with pytest.raises(RunError, match="no recipe that can be read"):
         choose_recipe(Options(), find_backbone(str(run)).run)
+
+
+def test_a_record_whose_rendering_cannot_be_read(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "0" * 64, rendering={"stretch": {"name": "unheard-of"}})
+    with pytest.raises(RunError, match="no rendering that can be read"):
+        read_run_rendering(find_backbone(str(run)).run)
+    assert read_run_rendering(None) is None

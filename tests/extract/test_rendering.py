@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -428,6 +429,16 @@ def test_choices_that_do_not_go_together(
 @pytest.mark.parametrize("missing", [0, 1])
 def test_the_ends_of_the_share(missing: float) -> None:
     assert choose(missing=missing).max_missing == missing
+
+
+def test_fits_of_which_nothing_is_asked_are_drawn_as_the_backbones_run_drew_them() -> None:
+    own = replace(choose("dr2", "g", "r", "z", cutout=30.0), max_missing=0.5)
+    banded = ["a-{band}.fits"]
+    assert choose_rendering(banded, None, (), None, MAX_MISSING, own=own) == own
+    assert choose_rendering(banded, None, (), None, 0.3, own=own) == replace(own, max_missing=0.3)
+    assert choose_rendering(["a.fits"], "asinh", (), None, MAX_MISSING, own=own) == choose("asinh")
+    assert choose_rendering(["a.fits"], None, (), None, MAX_MISSING, own=Rendering()) == choose()  # it saw pictures
+    assert choose_rendering(["a.jpg"], None, (), None, MAX_MISSING, own=own) == Rendering()
 
 
 def test_a_row_without_an_image(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from extract.schema import (
     find_crossing,
     shared_questions,
 )
-from extract.study import STUDY_LISTS, study_columns
+from extract.study import STUDY_LISTS, find_questions, study_columns
 
 # how many label columns Galaxy Zoo's own metadata has for each; raw GZ2 has seven odd features more
 LABELS = {"gz2": 30 + 7, "ukidss": 30, "dr12": 30, "dr5": 34, "dr8": 34}
@@ -137,6 +137,30 @@ def test_the_26_are_the_studys_own_in_every_survey(real_data: Path) -> None:
 def test_the_11_are_the_studys_own(real_data: Path) -> None:
     with np.load(real_data / "gz_labels_and_predictions/ukidss_predictions_1000.npz") as study:
         assert list(study_columns("study-11", RAW)) == study["label_columns"].tolist()
+
+
+def test_the_74_are_eleven_questions_twice() -> None:
+    found = find_questions(study_columns("study-74", RAW))
+    assert len(found) == 2 * 11
+    assert sum(len(columns) for _, _, columns in found) == 74
+    # FACTS 1.7: the study took the first three columns for smooth, featured and star
+    assert [(q.name, ending, columns) for q, ending, columns in found if q.name == "smooth-or-featured"] == [
+        ("smooth-or-featured", "fraction", [0, 2, 4]), ("smooth-or-featured", "weighted_fraction", [1, 3, 5]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dialect", [RAW, DR12, UKIDSS])
+def test_a_question_is_found_where_all_its_answers_are(dialect: Dialect) -> None:
+    columns = [f"{stem}_fraction" for stem in dialect.stems.values()]
+    found = {question.name: [columns[n] for n in numbers] for question, _, numbers in find_questions(columns)}
+    assert found == {
+        question.name: [f"{dialect.stems[target]}_fraction" for target in question.targets]
+        for question in dialect.campaign.questions
+    }
+    assert "smooth-or-featured" not in {question.name for question, _, _ in find_questions(columns[1:])}
+    targets = list_targets(dialect.campaign.questions)  # this project's own names, without an ending
+    assert [question for question, ending, _ in find_questions(targets) if not ending] == [*dialect.campaign.questions]
+    assert find_questions(["a", "b"]) == []
 
 
 def test_the_lists_are_as_long_as_their_names_say() -> None:

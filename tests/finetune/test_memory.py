@@ -23,9 +23,9 @@ def attempt_with(room: int, tried: list[int]) -> object:
 
 @given(too_many=st.integers(1, 5000), data=st.data())
 def test_the_first_half_that_fits_is_found(too_many: int, data: st.DataObject) -> None:
-    room, tried = data.draw(st.integers(0, too_many - 1)), list[int]()
-    found = find_fitting_batch(attempt_with(room, tried), too_many, CPU)  # type: ignore[arg-type]
-    halves = [too_many >> shift for shift in range(1, 14) if too_many >> shift]
+    room, least, tried = data.draw(st.integers(0, too_many - 1)), data.draw(st.integers(1, 3)), list[int]()
+    found = find_fitting_batch(attempt_with(room, tried), too_many, least, CPU)  # type: ignore[arg-type]
+    halves = [too_many >> shift for shift in range(1, 14) if too_many >> shift >= least]
     assert found == max([half for half in halves if half <= room], default=0)
     assert tried == [half for half in halves if half >= found or not found]
 
@@ -35,4 +35,4 @@ def test_other_errors_are_not_of_memory() -> None:
         raise RuntimeError(f"{n_images} images of a wrong shape")
 
     with pytest.raises(RuntimeError, match="8 images of a wrong shape"):
-        find_fitting_batch(attempt, 16, CPU)
+        find_fitting_batch(attempt, 16, 1, CPU)

@@ -194,7 +194,7 @@ def test_branches_are_left_out_more_often_the_deeper() -> None:
 
 
 def test_a_branch_is_left_out_for_some_images_and_scaled_up_for_others() -> None:
-    part = DropPath(0.25).train()
+    part = DropPath(0.25, World(0, 1, torch.device("cpu"))).train()
     torch.manual_seed(0)
     branch = part(torch.full((4000, 3, 2), 6.0))
     per_image = branch.flatten(1)
@@ -203,6 +203,15 @@ def test_a_branch_is_left_out_for_some_images_and_scaled_up_for_others() -> None
     left_out = float((per_image[:, 0] == 0).float().mean())
     assert left_out == pytest.approx(0.25, abs=4 * np.sqrt(0.25 * 0.75 / 4000))
     assert torch.equal(part.eval()(branch), branch)
+
+
+def test_processes_leave_out_what_one_would() -> None:
+    device, branch = torch.device("cpu"), torch.ones(12, 3, 2)
+    made = []
+    for world in (World(0, 1, device), World(0, 2, device), World(1, 2, device)):
+        torch.manual_seed(0)
+        made.append(DropPath(0.5, world).train()(branch[world.own_slice(12)]))
+    assert torch.equal(torch.cat(made[1:]), made[0])
 
 
 def test_a_model_whose_branches_cannot_be_left_out() -> None:

@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
-    [{"training__ema": 0.9}, {"training__accumulate": 2, "training__loss": "multinomial", "model__method": "last"}],
+    [
+        {"training__ema": 0.9, "model__drop_path": 0.3},
+        {"training__accumulate": 2, "training__loss": "multinomial", "model__method": "last"},
+    ],
     ids=str,
 )
 def test_two_processes_give_what_one_gives(tmp_path: Path, changes: dict[str, Any]) -> None:

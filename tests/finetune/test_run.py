@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from astropy.io import fits
 
 from embeddings.errors import SommelierError
 from embeddings.provenance import Space
+from embeddings.runs import RunRecord
 from embeddings.store import EmbeddingStore
 from extract.catalog import Catalog, catalog_from_table
 from extract.pipeline import extract_embeddings
@@ -155,8 +158,13 @@ def test_two_stages_start_from_backbone_and_head_of_the_first(catalog: Path, tin
     np.testing.assert_allclose(a.to_numpy(), b.loc[a.index].to_numpy(), atol=0.02)  # running moments move a little
     with pytest.raises(TrainingError, match=r"predicts kind_flat.*same data.targets"):
         finetune(settle(catalog, tiny_folder, tmp_path / "x", init=first.folder, data__targets="[odd]"))
+    with pytest.raises(SommelierError, match=r"is not a run: it has no run\.json"):
+        finetune(settle(catalog, tiny_folder, tmp_path / "z", init=tiny_folder))
     with pytest.raises(TrainingError, match="another shape"):
         finetune(settle(catalog, tiny_folder, tmp_path / "y", init=first.folder, model__head="{hidden: [4]}"))
+    shutil.rmtree(first.folder / "checkpoints")
+    with pytest.raises(TrainingError, match=r"best.safetensors is not there any more. Start from .*model.backbone="):
+        finetune(settle(catalog, tiny_folder, tmp_path / "y", init=first.folder))
 
 
 def test_a_followed_split_is_that_of_the_other_run(run: Run, catalog: Path, tiny_folder: Path, tmp_path: Path) -> None:
@@ -166,6 +174,78 @@ def test_a_followed_split_is_that_of_the_other_run(run: Run, catalog: Path, tiny
     )  # fmt: skip
     a, b = (pd.read_parquet(r.folder / "split.parquet").set_index("id_str")["part"] for r in (run, other))
     assert a.to_dict() == b.to_dict()
+
+
+def test_a_run_on_a_run_tests_on_no_galaxy_that_either_was_trained_on(
+    run: Run, catalog: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    whole = Catalog.read(catalog)
+    few = Catalog(whole.frame.iloc[5:].reset_index(drop=True), whole.questions, whole.image_root)
+    few.write(tmp_path / "few.parquet")
+    quick = {"model__method": "head", "training__epochs": 1, "seed": 7}
+    before = pd.read_parquet(run.folder / "split.parquet").set_index("id_str")["part"]
+    for key in ("init", "model__backbone"):
+        other = finetune(settle(tmp_path / "few.parquet", tiny_folder, tmp_path / key, **quick, **{key: run.folder}))
+        after = pd.read_parquet(other.folder / "split.parquet").set_index("id_str")["part"]
+        assert after.to_dict() == before.to_dict()  # also those that it was not given
+        assert sum(other.metrics["split"].values()) == len(few)
+        assert finetune(settle(tmp_path / "few.parquet", tiny_folder, tmp_path / key, **quick, **{key: run.folder}))
+
+
+def test_galaxies_that_a_followed_split_does_not_name_are_left_out(
+    run: Run, catalog: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Everything has its own place here, so that nothing is matched but by name."""
+    whole = Catalog.read(catalog)
+    frame = whole.frame.assign(ra=np.arange(len(whole)) * 1.0)
+    Catalog(frame, whole.questions, whole.image_root).write(tmp_path / "all.parquet")
+    split = pd.read_parquet(run.folder / "split.parquet").assign(ra=np.nan, image_sha256=[bytes(32)] * len(whole))
+    kept = split[split["id_str"] != whole.ids[0]]
+    kept.to_parquet(tmp_path / "split.parquet")
+    config = settle(tmp_path / "all.parquet", tiny_folder, tmp_path / "run", split__file=tmp_path / "split.parquet",
+                    model__method="head", training__epochs=1)  # fmt: skip
+    with pytest.warns(UserWarning, match=r"1 galaxies are left out: .*split.parquet does not name them"):
+        finetune(config)
+    assert (
+        RunRecord.open(config.run).read_split().ids.tolist()
+        == kept.set_index("id_str").loc[whole.ids[1:]].index.tolist()
+    )
+
+
+def test_fits_images_are_drawn_by_extraction_as_the_run_drew_them(
+    catalog: Path, tiny_folder: Path, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    whole = Catalog.read(catalog)
+    for number in range(len(whole)):
+        planes = rng.normal(0, 0.02, (3, 40, 40)) + rng.uniform(0, 1, (3, 1, 1)) * np.hanning(40)[:, None]
+        fits.writeto(tmp_path / f"{number}.fits", planes.astype(np.float32))
+    frame = whole.frame.assign(image=[f"{number}.fits" for number in range(len(whole))])
+    drawn = Catalog(frame, whole.questions, str(tmp_path))
+    config = settle(drawn.write(tmp_path / "fits.parquet"), tiny_folder, tmp_path / "run",
+                    data__bands="['2', '1', '0']", data__stretch="lupton:Q=3", model__method="head",
+                    training__epochs=1)  # fmt: skip
+    made = finetune(config)
+    own = extract_embeddings(drawn, str(made.folder), tmp_path / "own.h5", storage="float32")
+    assert own is not None
+    assert own.provenance.images == made.record["rendering"]
+    predictions = load_head(made.folder).predict(own)
+    frame = pd.read_parquet(made.folder / "predictions.parquet").set_index("id_str")
+    rows = [predictions.ids.tolist().index(id_str) for id_str in frame.index]
+    np.testing.assert_allclose(predictions.P[rows], frame[predictions.targets].to_numpy(), atol=1e-5)
+    with pytest.warns(UserWarning, match=r"drawn otherwise than these .*bands.*stretch"):
+        extract_embeddings(drawn, str(made.folder), tmp_path / "other.h5", stretch="asinh", bands=("0",))
+
+
+def test_a_start_that_failed_leaves_the_folder_to_the_next(catalog: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    quick = {"model__method": "head", "training__epochs": 1}
+    with pytest.raises(SommelierError, match="fewer than a step takes"):
+        finetune(settle(catalog, tiny_folder, tmp_path / "run", training__batch_size=500, seed=9, **quick))
+    left = tmp_path / "run" / ".backbone.123.tmp"
+    left.mkdir()  # of a process that was killed
+    (tmp_path / "run" / ".log.jsonl.123.tmp").touch()
+    made = finetune(settle(catalog, tiny_folder, tmp_path / "run", **quick))
+    assert load_config(made.folder / "config.yaml").seed == 0
+    assert not list(made.folder.glob(".*.tmp"))
 
 
 def test_adapters_are_merged_and_votes_have_a_spread(catalog: Path, tiny_folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from embeddings.questions import Question
 from embeddings.runs import Split
 from finetune.data import GalaxyTable, TrainingError
-from finetune.split import cut_parts, write_split
+from finetune.sections import Split as Settings
+from finetune.split import choose_parts, cut_parts, tabulate_split, write_split
 from tests.finetune.tables import make_table
 
 ODD = (Question("odd"),)
@@ -97,9 +98,50 @@ def test_a_split_is_read_as_it_was_written(tmp_path: Path, rng: np.random.Genera
     table = name_galaxies([f"587{number}" for number in range(20)])
     parts = np.array(["train", "val", "test", "train"] * 5, object)
     digests = rng.integers(0, 256, (20, 32), np.uint8)
-    write_split(tmp_path / "split.parquet", table, digests, np.arange(20), parts)
+    write_split(tmp_path / "split.parquet", tabulate_split(table, digests, parts))
     split = Split.read(tmp_path / "split.parquet")
     assert split.ids.tolist() == table.ids.tolist()
     assert split.parts.tolist() == parts.tolist()
     assert np.array_equal(split.image_sha256, digests)
     assert np.isnan(split.ra).all()
+
+
+def recall(ids: list[str], parts: list[str]) -> Split:
+    """The split of an earlier run."""
+    nowhere = np.full(len(ids), np.nan)
+    return Split(
+        np.array(ids), np.full(len(ids), "sky"), nowhere, nowhere, np.zeros((len(ids), 32), np.uint8), np.array(parts)
+    )
+
+
+def test_what_an_earlier_run_knew_keeps_its_part_and_is_named() -> None:
+    names = [f"g{number:02}" for number in range(60)]
+    table, images = name_galaxies(names), np.zeros((60, 32), np.uint8)
+    alone = choose_parts(table, images, Settings(val=0.3, test=0.3), 0)
+    turned = {"train": "test", "val": "train", "test": "val"}
+    earlier = recall([*names[:30], "gone"], [*(turned[part] for part in alone[:30]), "train"])
+    parts = choose_parts(table, images, Settings(val=0.3, test=0.3), 0, earlier)
+    assert parts[:30].tolist() == earlier.parts[:30].tolist()
+    assert parts[30:].tolist() == alone[30:].tolist()
+    split = tabulate_split(table, images, parts, earlier).to_pylist()
+    assert [row["id_str"] for row in split] == [*names, "gone"]
+    assert split[-1] | {"ra": 0, "dec": 0} == {
+        "id_str": "gone", "survey": "", "ra": 0, "dec": 0, "image_sha256": bytes(32), "group": 60, "part": "train",
+    }  # fmt: skip
+
+
+def test_the_studys_second_stage_has_the_split_of_its_first() -> None:
+    names, images = [f"g{number:02}" for number in range(20)], np.full((20, 32), 7, np.uint8)  # all one object
+    parts = choose_parts(name_galaxies(names), images, Settings(method="sequential"), 0)
+    assert parts.tolist() == ["train"] * 16 + ["val"] * 2 + ["test"] * 2
+    nowhere = np.full(20, np.nan)
+    earlier = Split(np.array(names), np.full(20, "sky"), nowhere, nowhere, images, parts.astype(str))
+    again = choose_parts(name_galaxies(names), images, Settings(method="sequential"), 0, earlier)
+    assert again.tolist() == parts.tolist()
+
+
+def test_a_part_that_an_earlier_run_leaves_empty_is_an_error() -> None:
+    names = [f"g{number:02}" for number in range(60)]
+    earlier = recall(names, ["test"] * 60)
+    with pytest.raises(TrainingError, match=r"the run that trained the backbone gives none of these .* train or val"):
+        choose_parts(name_galaxies(names), np.zeros((60, 32), np.uint8), Settings(), 0, earlier)

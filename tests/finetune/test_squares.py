@@ -19,7 +19,7 @@ from extract.preprocessing import Recipe
 from extract.rendering import Rendering
 from extract.stretch import Stretch
 from finetune import squares
-from finetune.data import GalaxyTable
+from finetune.data import GalaxyTable, TrainingError
 from finetune.squares import Decoder, fill_cache
 from tests.conftest import draw_galaxy
 
@@ -153,7 +153,7 @@ def test_a_changed_file_of_one_band_makes_another_cache(table: GalaxyTable, tmp_
     assert old not in (tmp_path / "cache").iterdir()
 
 
-def test_unreadable_images_are_black_and_named(table: GalaxyTable, tmp_path: Path) -> None:
+def test_unreadable_images_are_named_and_not_read_for_training(table: GalaxyTable, tmp_path: Path) -> None:
     Path(table.paths[3]).write_bytes(b"no picture")
     Path(table.paths[9]).unlink()
     paths = table.paths.copy()
@@ -170,6 +170,8 @@ def test_unreadable_images_are_black_and_named(table: GalaxyTable, tmp_path: Pat
     assert np.array_equal(state.digests, checked.digests)
     assert not cache.read(np.array([3, 9, 30])).any()
     assert cache.read(np.array([4])).any()
+    with pytest.raises(TrainingError, match=r"cannot be read any more: no such file\. Put it back"):
+        decoder.read(np.array([4, 9]))
 
 
 @pytest.mark.parametrize("check", [True, False])

@@ -202,8 +202,21 @@ def starve(trainer: Trainer, most: int) -> Trainer:
 def test_out_of_memory_says_which_batch_fits(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"batch_size=3 --set training.accumulate=3"):
         starve(make_trainer(make_config(tmp_path, training__batch_size=7)), 3).train()
-    with pytest.raises(TrainingError, match="does not hold this network for one image"):
-        starve(make_trainer(make_config(tmp_path)), 0).train()
+    for most in (0, 1):
+        with pytest.raises(TrainingError, match="does not hold this network for a batch of two images"):
+            starve(make_trainer(make_config(tmp_path)), most).train()
+
+
+def test_validation_takes_no_larger_batches_than_training(tmp_path: Path) -> None:
+    trainer = starve(make_trainer(make_config(tmp_path, training__batch_size=3, training__epochs=1)), 3)
+    assert len(trainer.train().history) == 1
+
+
+def test_half_precision_whose_gradients_never_are_numbers_stops(tmp_path: Path) -> None:
+    trainer = make_trainer(make_config(tmp_path, training__precision="fp16", training__epochs=20))
+    next(iter(trainer.learning.values())).register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(TrainingError, match="the gradient of step 17 is not finite"):  # the scale begins at 2 ** 16
+        trainer.train()
 
 
 def test_half_precision_with_scaled_gradients_trains(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
 
-from embeddings import search
 from embeddings.questions import Question
+from embeddings.search import exact
 from heads import knn
 from heads.base import INNER_FOLDS
 from heads.knn import K_CHOICES, MIN_DISTANCE, KNNHead
@@ -49,7 +49,7 @@ def brute_force(X: np.ndarray, y: np.ndarray, queries: np.ndarray, k: int, fill:
 @pytest.fixture(params=["faiss", "numpy"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "numpy":
-        monkeypatch.setattr(search, "load_faiss", lambda: None)
+        monkeypatch.setattr(exact, "load_faiss", lambda: None)
     else:
         pytest.importorskip("faiss")
 
@@ -205,7 +205,7 @@ def test_so_many_galaxies_choose_k_and_no_more(rng: np.random.Generator, monkeyp
 
     def spy(rows: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         asked.append(queries)
-        return search.find_neighbours(rows, queries, k)
+        return exact.find_neighbours(rows, queries, k)
 
     monkeypatch.setattr(knn, "MAX_JUDGED", 200)
     monkeypatch.setattr(knn, "find_neighbours", spy)

@@ -30,7 +30,7 @@ from tests.perf.timing import measure
 
 pytestmark = [pytest.mark.perf, pytest.mark.slow]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-SIZE, N, BATCH, EPOCHS = 112, 512, 32, 5
+SIZE, N, BATCH, EPOCHS = 112, 256, 32, 5
 QUESTIONS = (Question("shape", ("smooth", "featured", "artifact")),)
 
 
@@ -99,7 +99,8 @@ def test_a_head_on_cached_embeddings_against_encoding_every_epoch(
     recipe = Recipe(size=SIZE)
     spaces = resolve_spaces([-1], ["cls"], backbone.depth, "tiny")
     start = time.perf_counter()
-    parts = [backbone.embed(recipe.normalise(part.to(DEVICE)), spaces)[spaces[0]] for part in pictures.squares.split(8)]
+    batches = pictures.squares.split(BATCH)
+    parts = [backbone.embed(recipe.normalise(part.to(DEVICE)), spaces)[spaces[0]] for part in batches]
     X = torch.cat(parts).cpu().numpy()
     middle = time.perf_counter()
     MLPHead(QUESTIONS).fit(X, table.Y)

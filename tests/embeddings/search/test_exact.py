@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.neighbors import NearestNeighbors
 
-from embeddings import search
-from embeddings.search import find_neighbours, load_faiss
+from embeddings.search import exact
+from embeddings.search.exact import ExactSearch, find_neighbours, load_faiss, matrix_products
 
 ENGINES = ["numpy", pytest.param("faiss", marks=pytest.mark.skipif(not find_spec("faiss"), reason="no faiss"))]
 
@@ -17,7 +17,7 @@ ENGINES = ["numpy", pytest.param("faiss", marks=pytest.mark.skipif(not find_spec
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "numpy":
-        monkeypatch.setattr(search, "load_faiss", lambda: None)
+        monkeypatch.setattr(exact, "load_faiss", lambda: None)
     return str(request.param)
 
 
@@ -57,8 +57,8 @@ def test_both_engines_agree_with_a_full_sort(X: np.ndarray, queries: np.ndarray,
     expected = -np.sort(-products, axis=1)[:, :k]
     for loader in (load_faiss, lambda: None):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(search, "load_faiss", loader)
-            patch.setattr(search, "QUERY_BLOCK", 7)
+            patch.setattr(exact, "load_faiss", loader)
+            patch.setattr(exact, "SCORES", 7)
             similarity, rows = find_neighbours(X, queries, k)
         assert similarity.shape == rows.shape == (len(queries), min(k, len(X)))
         np.testing.assert_array_equal(similarity, expected)
@@ -74,7 +74,7 @@ def test_both_engines_agree_on_random_vectors(rng: np.random.Generator, monkeypa
     products = queries.astype("f8") @ X.astype("f8").T
     expected = np.argsort(-products, axis=1)[:, :10]
     engines = [find_neighbours(X, queries, 10)]
-    monkeypatch.setattr(search, "load_faiss", lambda: None)
+    monkeypatch.setattr(exact, "load_faiss", lambda: None)
     engines.append(find_neighbours(X, queries, 10))
     for similarity, rows in engines:
         np.testing.assert_array_equal(rows, expected)
@@ -101,3 +101,56 @@ def test_without_faiss_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_faiss() is None
     _, rows = find_neighbours(np.eye(3), np.eye(3), 1)
     assert rows.ravel().tolist() == [0, 1, 2]
+
+
+def test_every_batch_size_gives_the_same_answers(rng: np.random.Generator) -> None:
+    # 1: matrix by vector; 2 to 7: FAISS's own way; 8 and more: its matrix products
+    X, queries = rng.normal(size=(3000, 24)).astype("f4"), rng.normal(size=(300, 24)).astype("f4")
+    expected = np.argsort(-(queries.astype("f8") @ X.T.astype("f8")), axis=1)[:, :10]
+    searcher = ExactSearch(X)
+    for size in (1, 2, 7, 8, 300):
+        np.testing.assert_array_equal(searcher.search(queries[:size], 10)[1], expected[:size])
+
+
+@pytest.mark.skipif(not find_spec("faiss"), reason="no faiss")
+def test_the_switch_is_put_back_whatever_happens() -> None:
+    faiss = load_faiss()
+    assert faiss is not None
+    usual = faiss.cvar.distance_compute_blas_threshold
+
+    def fail() -> None:
+        with matrix_products(faiss, 100):
+            assert faiss.cvar.distance_compute_blas_threshold == 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert faiss.cvar.distance_compute_blas_threshold == usual
+
+
+@pytest.mark.skipif(not find_spec("faiss"), reason="no faiss")
+@pytest.mark.parametrize("full", [False, True])
+def test_a_gpu_is_used(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, full: bool) -> None:
+    """With a stand-in that has faiss-gpu's names: its index is asked, and its memory may be full."""
+    import faiss
+
+    asked: list[int] = []
+
+    class GpuIndexFlatIP(faiss.IndexFlatIP):  # type: ignore[misc]
+        def __init__(self, resources: str, width: int) -> None:
+            assert resources == "resources"
+            super().__init__(width)
+            if full:
+                raise RuntimeError("out of memory")
+
+        def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+            asked.append(k)
+            return super().search(queries, k)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "StandardGpuResources", lambda: "resources", raising=False)
+    monkeypatch.setattr(faiss, "GpuIndexFlatIP", GpuIndexFlatIP, raising=False)
+    X, queries = rng.normal(size=(500, 8)).astype("f4"), rng.normal(size=(20, 8)).astype("f4")
+    _, rows = ExactSearch(X).search(queries, 5)
+    np.testing.assert_array_equal(rows, np.argsort(-(queries @ X.T), axis=1)[:, :5])
+    assert asked == ([] if full else [5])
