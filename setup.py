@@ -33,7 +33,8 @@ setup(
     },
     entry_points={"console_scripts": ["sommelier=sommelier:main"]},
     install_requires=[
-        "astropy>=6",
+        "astropy>=6.1",
+        "astropy-healpix>=1.1",
         "click>=8.2",
         "h5py>=3.10",
         "huggingface_hub>=1",

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.statistics import SMALL, Score, mean_over
+from benchmarks.moments import SMALL, mean_over
+from benchmarks.statistics import Score
 
 Array = np.ndarray[Any, Any]
 MIN_VOTES = 2  # of one vote the noise cannot be told
@@ -44,7 +45,7 @@ def measure_ceiling(F: Array, totals: Array, weights: Array) -> Ceiling:
     F, totals : (n_galaxies, n_targets) arrays
         As for `noise_ceiling`.
     weights : (n_resamples, n_galaxies) array
-        Of `benchmarks.statistics.resample_objects`.
+        Of `benchmarks.resampling.resample_objects`.
     """
     r2 = noise_ceiling(F, totals, np.concatenate([np.ones((1, len(F))), weights]))  # the first is the sample itself
     there = np.isfinite(r2)

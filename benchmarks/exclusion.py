@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.leakage import Audit
-from benchmarks.shift import MIN_LABELS
-from benchmarks.statistics import Score, resample_objects, score_predictions
+from benchmarks.resampling import resample_objects
+from benchmarks.statistics import MIN_LABELS, Score, score_predictions
 from embeddings.errors import SommelierError
 from embeddings.questions import Question, list_targets
 from embeddings.store import EmbeddingStore

@@ -10,7 +10,8 @@ import numpy as np
 
 from benchmarks.ceilings import Ceiling, measure_ceiling
 from benchmarks.predictions import Answers, Pairing
-from benchmarks.statistics import Score, resample_objects, score_predictions
+from benchmarks.resampling import resample_objects
+from benchmarks.statistics import Score, score_predictions
 from embeddings.errors import SommelierError
 from heads.metrics import METRICS, count, keep_asked, leading_accuracy, score_pooled
 

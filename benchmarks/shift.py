@@ -12,14 +12,14 @@ from threadpoolctl import threadpool_limits
 from benchmarks.ceilings import Ceiling, measure_ceiling
 from benchmarks.division import Objects, Sample, divide_surveys
 from benchmarks.galaxies import Galaxies, join_galaxies
-from benchmarks.statistics import Score, resample_objects, score_predictions
+from benchmarks.resampling import resample_objects
+from benchmarks.statistics import MIN_LABELS, Score, score_predictions
 from embeddings.errors import SommelierError
 from embeddings.questions import Question
 from embeddings.search import load_faiss
 from heads.io import make_head
 
 Array = np.ndarray[Any, Any]
-MIN_LABELS = 20  # of an answer, in the training set and in every test: on fewer a correlation says nothing
 COPY = "copied votes"
 
 

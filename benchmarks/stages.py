@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.statistics import Score, macro_scores, resample_objects, score_predictions
+from benchmarks.resampling import resample_objects
+from benchmarks.statistics import Score, macro_scores, score_predictions
 from embeddings.errors import HeadError
 from embeddings.objects import group_galaxies
 from embeddings.provenance import Space

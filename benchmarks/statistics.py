@@ -1,16 +1,24 @@
-"""Scores over all targets, and how far they could be off: resampling whole sky objects."""
+"""Scores over all targets, and how far they could be off: other galaxies, other seeds."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
+from threadpoolctl import threadpool_limits
+
+from benchmarks.moments import SCORES, Moments
+from benchmarks.resampling import Resampling, draw_seeds
+from embeddings.errors import SommelierError
 
 Array = np.ndarray[Any, Any]
-N_RESAMPLES = 2000
-SMALL = 1e-10  # of a variance of fractions: below it they are all alike
+MIN_LABELS = 20  # of an answer: on fewer a correlation says nothing
+SINGLE_RUN = "single run"
+GRID = np.linspace(-8, 8, 4001)  # beyond it a normal value does not come
 
 
 @dataclass(frozen=True)
@@ -23,11 +31,43 @@ class Score:
     value : float
         NaN where it does not exist (a constant has no correlation with anything).
     draws : (n_resamples,) array
-        The number on each resample.
+        The number on other galaxies: on each resample.
+    runs : int
+        How many seeds it is the mean of; the interval of one says nothing of other seeds.
+    luck : (n_resamples,) array, optional
+        What other seeds could add, see `benchmarks.resampling.draw_seeds`.
+    freedom : float
+        Degrees of freedom of its variance.
+    key : str
+        Of the resampling, see `Resampling.key`; empty where it is not known.
     """
 
     value: float
     draws: Array = field(repr=False)
+    runs: int = 1
+    luck: Array | None = field(default=None, repr=False)
+    freedom: float = np.inf
+    key: str = ""
+
+    @property
+    def spread(self) -> Array:
+        """
+        The number on other galaxies and with other seeds, (n_resamples,).
+
+        Galaxies and seeds are crossed, since all runs are tested on the same galaxies: their parts are added. Of a few
+        seeds the variance is rough, so that the tails are widened as Cochran's approximate t has them (1964, Biometrics
+        20, 191): from the normal distribution's to Student's by the share that seeds have in the variance.
+        """
+        if self.luck is None:
+            return self.draws
+        apart = self.draws - self.value
+        galaxies, seeds = float(np.nanvar(apart)) if np.isfinite(apart).any() else 0.0, float(self.luck.var())
+        if not seeds > 0:
+            return self.draws
+        root, share = np.sqrt(galaxies + seeds), seeds / (galaxies + seeds)
+        normal = (apart + self.luck) / root
+        student = np.interp(normal, GRID, _widen(self.freedom))
+        return np.asarray(self.value + root * ((1 - share) * normal + share * student))
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -37,7 +77,8 @@ class Score:
         Plain ones would not do: with few galaxies nearly every resample has a smaller variance, and so a smaller R2,
         than the sample.
         """
-        there = self.draws[np.isfinite(self.draws)]
+        spread = self.spread
+        there = spread[np.isfinite(spread)]
         if not (np.isfinite(self.value) and len(there)):
             return float("nan"), float("nan")
         below = (there < self.value).mean() + (there == self.value).mean() / 2
@@ -45,36 +86,149 @@ class Score:
         low, high = np.quantile(there, ndtr(2 * bias + ndtri([0.025, 0.975])))
         return float(low), float(high)
 
+    @property
+    def label(self) -> str:
+        """``single run``, or how many seeds."""
+        return SINGLE_RUN if self.runs == 1 else f"{self.runs} seeds"
+
     def __sub__(self, other: Score) -> Score:
-        """The difference of two scores on the same resamples: paired, so what both share cancels."""
-        return Score(self.value - other.value, self.draws - other.draws)
+        """
+        The difference of two scores on the same resamples: paired, so what both share cancels.
+
+        Raises
+        ------
+        SommelierError
+            When the resamples are known to be others.
+        """
+        if (self.key and other.key and self.key != other.key) or self.draws.shape != other.draws.shape:
+            raise SommelierError(
+                "two scores of different galaxies or draws have no paired difference. Score both models on the same "
+                "test galaxies, with the same split, random_state and number of resamples."
+            )
+        lucks = [luck for luck in (self.luck, None if other.luck is None else -other.luck) if luck is not None]
+        return Score(
+            self.value - other.value,
+            self.draws - other.draws,
+            min(self.runs, other.runs),
+            np.sum(lucks, axis=0) if lucks else None,
+            min(self.freedom, other.freedom),
+            self.key,
+        )
 
     def to_list(self) -> list[float | None]:
         """Value, low and high as JSON can hold them."""
         return [float(number) if np.isfinite(number) else None for number in (self.value, *self.interval)]
 
 
-def resample_objects(objects: Array, random_state: int, n_resamples: int = N_RESAMPLES) -> Array:
-    """
-    How often each row is drawn when sky objects are drawn with replacement.
+@lru_cache
+def _widen(freedom: float) -> Array:
+    """The values of Student's t that have the probabilities of `GRID` in the normal distribution."""
+    tail = stdtrit(freedom, ndtr(GRID[GRID <= 0]))  # of the lower half, where probabilities keep their digits
+    return np.concatenate([tail, -tail[-2::-1]])
 
-    The same objects and `random_state` give the same draws: scores on them are paired.
+
+@dataclass(frozen=True)
+class ModelScores:
+    """
+    One model on one test set.
+
+    Attributes
+    ----------
+    macro : dict of str to Score
+        ``r, r2, mae, rmse, bias``, the means over targets; ``pooled_r`` where all labels were given.
+    targets : dict of str to list of Score
+        The first five of each target.
+    n : (n_targets,) int array
+        Rows with a label and a prediction.
+    """
+
+    macro: dict[str, Score]
+    targets: dict[str, list[Score]] = field(repr=False)
+    n: Array
+
+
+def score_runs(
+    Y: Array, predictions: Mapping[int, Array], resampling: Resampling, whole: Array | None = None
+) -> ModelScores:
+    """
+    The scores of a model that was trained with one or several seeds, and their two-level intervals.
+
+    A score is the mean over seeds. On a resample it is the mean of the seeds' scores on the drawn sky objects, the same
+    ones for all seeds, since all were tested on the same galaxies; beside it goes what another set of seeds could add,
+    see `draw_seeds`. Of a single seed there is nothing to add: the score is of that run.
 
     Parameters
     ----------
-    objects : (n_rows,) array
-        Rows of one object are drawn together.
-    random_state : int
-    n_resamples : int
+    Y : (n_rows, n_targets) array
+        Labels, NaN where not asked.
+    predictions : mapping of int to (n_rows, n_targets) array
+        By seed. A seed that predicts the same everywhere has an r of 0, if others have one.
+    resampling : Resampling
+        Of the rows' sky objects.
+    whole : (n_rows, n_targets) array, optional
+        All labels, however few votes they have, for ``pooled_r``, see `pooled_r`.
 
     Returns
     -------
-    (n_resamples, n_rows) float64 array
+    ModelScores
+
+    Raises
+    ------
+    SommelierError
+        When labels, predictions and objects have different shapes, or seeds occur twice.
     """
-    _, index = np.unique(objects, return_inverse=True)
-    n_objects = int(index.max()) + 1
-    draws = np.random.default_rng(random_state).multinomial(n_objects, np.full(n_objects, 1 / n_objects), n_resamples)
-    return np.asarray(draws[:, index], np.float64)
+    Y = np.asarray(Y)
+    for seed, P in predictions.items():
+        if P.shape != Y.shape or len(Y) != len(resampling.objects):
+            raise SommelierError(
+                f"labels {Y.shape}, predictions of seed {seed} {P.shape} and {len(resampling.objects)} sky objects do "
+                "not fit together: one row a galaxy, one column a target."
+            )
+    luck = draw_seeds(list(predictions), resampling.random_state, resampling.n_resamples)
+    found = _score_all([Moments.of(Y, P) for P in predictions.values()], resampling)
+    macro = {name: _join(*_stack([run[0][name] for run in found]), luck, resampling.key) for name in SCORES}
+    if whole is not None:
+        pooled = _score_all([Moments.pool(np.nan_to_num(whole), P) for P in predictions.values()], resampling)
+        macro["pooled_r"] = _join(*_stack([run[0]["r"] for run in pooled]), luck, resampling.key)
+    targets = {}
+    for name in SCORES:
+        values, draws = _stack([run[1][name] for run in found])  # (n_seeds, n_targets), (n_seeds, n_resamples, ...)
+        targets[name] = [
+            _join(values[:, t], draws[:, :, t], luck, resampling.key) for t in range(Y.shape[1])
+        ]  # fmt: skip
+    counted = np.min([(~np.isnan(Y + P)).sum(axis=0) for P in predictions.values()], axis=0)
+    return ModelScores(macro, targets, np.asarray(counted))
+
+
+def _score_all(moments: list[Moments], resampling: Resampling) -> list[tuple[dict[str, Array], dict[str, Array]]]:
+    """Of each run, macro scores (1 + n_resamples,) and the targets' (1 + n_resamples, n_targets): first the sample."""
+    parts = [[run.score()] for run in moments]
+    gathered = [run.gather(resampling) for run in moments]
+    with threadpool_limits(1):  # where others work too, threads that wait for each other take five times the processor
+        for weights in resampling.draw_blocks():
+            for run, scored in zip(gathered, parts, strict=True):
+                scored.append(run.weigh(weights))
+    joined = []
+    for scored in parts:
+        averages = [part.average() for part in scored]
+        macro = {name: np.concatenate([average[name] for average in averages]) for name in SCORES}
+        joined.append((macro, {name: np.concatenate([getattr(part, name) for part in scored]) for name in SCORES}))
+    return joined
+
+
+def _stack(runs: list[Array]) -> tuple[Array, Array]:
+    """The samples' values and the draws of all runs."""
+    stacked = np.stack(runs)
+    return stacked[:, 0], stacked[:, 1:]
+
+
+def _join(values: Array, draws: Array, luck: Array, key: str) -> Score:
+    """The mean over runs: `values` (n_seeds,), `draws` (n_seeds, n_resamples), `luck` (n_resamples, n_seeds)."""
+    n, fallen = len(values), np.isnan(values)
+    if fallen.any() and not fallen.all():  # runs that predict the same everywhere, beside others that do not
+        values, draws = np.where(fallen, 0, values), np.where(fallen[:, None], 0, draws)
+    value, mean = float(values.mean()), draws.mean(axis=0)
+    return Score(value, mean, n, luck @ values, n - 1, key) if n > 1 else Score(value, mean, key=key)
 
 
 def macro_scores(Y: Array, P: Array, weights: Array) -> dict[str, Array]:
@@ -91,38 +245,10 @@ def macro_scores(Y: Array, P: Array, weights: Array) -> dict[str, Array]:
     Returns
     -------
     dict of str to (n_resamples,) array
-        ``r, r2, mae``. A target whose labels are all alike is left out; a target that is predicted to be the same
-        everywhere has an r of 0, and without any other there is no r (NaN).
+        ``r, r2, mae``, see `TargetScores.average`.
     """
-    asked = ~(np.isnan(Y) | np.isnan(P))
-    # moments about the means lose no digits where a prediction hardly varies
-    y, p = (_centre(np.asarray(values, np.float64), asked) for values in (Y, P))
-    apart = np.where(asked, np.asarray(Y, np.float64) - P, 0)
-    n = weights @ asked
-    with np.errstate(invalid="ignore", divide="ignore"):
-        y_mean, p_mean = weights @ y / n, weights @ p / n
-        y_variance, p_variance = weights @ y**2 / n - y_mean**2, weights @ p**2 / n - p_mean**2
-        covariance = weights @ (y * p) / n - y_mean * p_mean
-        varies = y_variance > SMALL
-        r = np.where(p_variance > SMALL, covariance / np.sqrt(y_variance * p_variance), 0)
-        r2 = 1 - weights @ apart**2 / n / y_variance
-        mae = weights @ np.abs(apart) / n
-    scores = {name: mean_over(values, varies) for name, values in (("r", r), ("r2", r2), ("mae", mae))}
-    scores["r"] = np.where((varies & (p_variance > SMALL)).any(axis=1), scores["r"], np.nan)
-    return scores
-
-
-def _centre(values: Array, asked: Array) -> Array:
-    """Values less their column's mean, 0 where not asked."""
-    kept = np.where(asked, values, 0)
-    return np.asarray(np.where(asked, values - kept.sum(axis=0) / np.maximum(asked.sum(axis=0), 1), 0))
-
-
-def mean_over(values: Array, there: Array) -> Array:
-    """The mean of each row's entries that are `there`, (n_rows,); NaN where none is."""
-    count = there.sum(axis=1)
-    total = np.where(there, values, 0).sum(axis=1)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+    scores = Moments.of(Y, P).weigh(weights).average()
+    return {name: scores[name] for name in ("r", "r2", "mae")}
 
 
 def pooled_r(Y: Array, P: Array, weights: Array) -> Array:
@@ -136,21 +262,12 @@ def pooled_r(Y: Array, P: Array, weights: Array) -> Array:
     -------
     (n_resamples,) array
     """
-    y, p = np.nan_to_num(np.asarray(Y, np.float64)), np.asarray(P, np.float64)
-    y, p = y - y.mean(), p - p.mean()
-    n = weights.sum(axis=1) * Y.shape[1]
-    y_mean, p_mean = weights @ y.sum(axis=1) / n, weights @ p.sum(axis=1) / n
-    y_variance = weights @ (y**2).sum(axis=1) / n - y_mean**2
-    p_variance = weights @ (p**2).sum(axis=1) / n - p_mean**2
-    covariance = weights @ (y * p).sum(axis=1) / n - y_mean * p_mean
-    varies = (y_variance > SMALL) & (p_variance > SMALL)
-    root = np.sqrt(np.where(varies, y_variance * p_variance, 1))
-    return np.asarray(np.where(varies, covariance / root, np.nan))
+    return Moments.pool(np.nan_to_num(np.asarray(Y, np.float64)), P).weigh(weights).average()["r"]
 
 
 def score_predictions(Y: Array, P: Array, weights: Array, whole: Array | None = None) -> dict[str, Score]:
     """
-    Every score with its interval.
+    Every score with its interval, of one run.
 
     Parameters
     ----------

@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.division import TEST_SHARE
 from benchmarks.galaxies import name_survey
-from benchmarks.shift import COPY, MIN_LABELS, Cell, Shift
-from benchmarks.statistics import Score
+from benchmarks.shift import COPY, Cell, Shift
+from benchmarks.statistics import MIN_LABELS, Score
 from benchmarks.tables import Table, show_score, tabulate_difference, tabulate_sample
 
 TOLD = "ridge"  # the head whose numbers the sentences quote

@@ -18,6 +18,7 @@ from embeddings.objects import group_galaxies
 
 Array = np.ndarray[Any, Any]
 FORMAT, VERSION = "galaxy-sommelier/run", "1.0"
+SPLIT_FORMAT = "galaxy-sommelier/split"
 RUN_RECORD, RUN_CONFIG, SPLIT, BACKBONE, HEAD = "run.json", "config.yaml", "split.parquet", "backbone", "head"
 FINISHED = "finished"
 PARTS = ("train", "val", "test")  # the first that any row of an object has is that of all
@@ -175,6 +176,27 @@ class Split:
         if unknown:
             raise RunError(f"{file} has the part {unknown[0]!r}; parts are {', '.join(PARTS)}. Restore a copy.")
         return cls(ids, surveys, ra, dec, images, parts)
+
+    def tabulate(self, groups: Array) -> pa.Table:
+        """
+        What a split.parquet holds: ``id_str, survey, ra, dec, image_sha256, group, part``.
+
+        Parameters
+        ----------
+        groups : (n_galaxies,) int array
+            Sky objects.
+        """
+        return pa.table(
+            {
+                "id_str": pa.array(self.ids.tolist(), pa.string()),
+                "survey": pa.array(self.surveys.tolist(), pa.string()),
+                "ra": self.ra,
+                "dec": self.dec,
+                "image_sha256": pa.array([digest.tobytes() for digest in self.image_sha256], pa.binary(32)),
+                "group": groups.astype(np.int64),
+                "part": pa.array(self.parts.tolist(), pa.string()),
+            }
+        )
 
     def match(self, ids: Array, ra: Array, dec: Array, image_sha256: Array) -> Array:
         """

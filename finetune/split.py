@@ -11,13 +11,12 @@ import pyarrow.parquet as pq
 
 from embeddings.files import replace_file
 from embeddings.objects import group_galaxies
-from embeddings.runs import PARTS, Split
+from embeddings.runs import SPLIT_FORMAT, Split
 from finetune.data import GalaxyTable, TrainingError
 from finetune.sections import Split as Settings
-from heads.splits import hash_share
+from heads.splits import choose_part, cut_in_order, hash_share, name_objects
 
 Array = np.ndarray[Any, Any]
-FORMAT = "galaxy-sommelier/split"
 
 
 def cut_parts(
@@ -49,27 +48,14 @@ def cut_parts(
     """
     n = len(table)
     if method == "sequential":
-        n_train, n_val = int(n * (1 - val - test) + 1e-9), int(n * val + 1e-9)  # down both, as the study
-        parts = np.repeat(np.array(PARTS, object), [n_train, n_val, n - n_train - n_val])
+        parts = cut_in_order(n, val, test)
     else:
-        parts = np.array([_name_part(name, val, test, seed) for name in _name_groups(table.ids, groups)], object)
+        shares = [hash_share(f"{seed}/{name}") for name in name_objects(table.ids, groups)]
+        parts = np.array([choose_part(share, val, test) for share in shares], object)
     for part, share in (("train", 1.0), ("val", val), ("test", test)):
         if share > 0 and not (parts == part).any():
             raise TrainingError(f"of {n} galaxies none is left for {part}; give more, or other shares in split.")
     return parts
-
-
-def _name_groups(ids: Array, groups: Array) -> list[str]:
-    """Of each row, the least id of its sky object."""
-    least: dict[int, str] = {}
-    for group, id_str in zip(groups.tolist(), ids.tolist(), strict=True):
-        least[group] = min(least.get(group, id_str), id_str)
-    return [least[group] for group in groups.tolist()]
-
-
-def _name_part(name: str, val: float, test: float, seed: int) -> str:
-    share = hash_share(f"{seed}/{name}")
-    return "test" if share < test else "val" if share < test + val else "train"
 
 
 def choose_parts(
@@ -143,20 +129,10 @@ def tabulate_split(table: GalaxyTable, digests: Array, parts: Array, earlier: Sp
         columns = [np.concatenate([here, there[gone]]) for here, there in zip(columns, others, strict=True)]
         surveys += [""] * int(gone.sum())
     ids, ra, dec, images, parts = columns
-    return pa.table(
-        {
-            "id_str": pa.array(ids.tolist(), pa.string()),
-            "survey": pa.array(surveys, pa.string()),
-            "ra": ra,
-            "dec": dec,
-            "image_sha256": pa.array([digest.tobytes() for digest in images], pa.binary(32)),
-            "group": group_galaxies(ids, ra, dec, images).astype(np.int64),
-            "part": pa.array(parts.tolist(), pa.string()),
-        }
-    )
+    return Split(ids, np.array(surveys), ra, dec, images, parts).tabulate(group_galaxies(ids, ra, dec, images))
 
 
 def write_split(file: Path, split: pa.Table) -> None:
     """Write a split as Parquet."""
     with replace_file(file) as temporary:
-        pq.write_table(split.replace_schema_metadata({"format": FORMAT}), temporary)
+        pq.write_table(split.replace_schema_metadata({"format": SPLIT_FORMAT}), temporary)

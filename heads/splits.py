@@ -1,4 +1,4 @@
-"""Folds that never put one galaxy on both sides."""
+"""Folds and parts that never put one galaxy on both sides."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.model_selection import GroupKFold
 
 from embeddings.errors import HeadError
+from embeddings.runs import PARTS
 
 Array = np.ndarray[Any, Any]
 OUTSIDE = -1  # the fold of rows that are learned from in every fold
@@ -23,6 +24,42 @@ def find_learned(folds: Array) -> Array:
 def hash_share(text: str) -> float:
     """A number in [0, 1) that looks drawn, the same everywhere."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+def name_objects(ids: Array, groups: Array) -> list[str]:
+    """
+    Name the sky object of each row: by the least id that shows it, whatever the order of rows.
+
+    Parameters
+    ----------
+    ids : (n_rows,) array of str
+    groups : (n_rows,) int array
+
+    Returns
+    -------
+    (n_rows,) list of str
+    """
+    least: dict[int, str] = {}
+    for group, id_str in zip(groups.tolist(), ids.tolist(), strict=True):
+        least[group] = min(least.get(group, id_str), id_str)
+    return [least[group] for group in groups.tolist()]
+
+
+def choose_part(share: float, val: float, test: float) -> str:
+    """The part of what lies at `share`, in [0, 1), of all: test galaxies first, then validation, then training."""
+    return "test" if share < test else "val" if share < test + val else "train"
+
+
+def cut_in_order(n: int, val: float, test: float) -> Array:
+    """
+    The reference study's parts: the first share of the rows, the next, the rest, whatever they show.
+
+    Returns
+    -------
+    (n,) array of {'train', 'val', 'test'}
+    """
+    n_train, n_val = int(n * (1 - val - test) + 1e-9), int(n * val + 1e-9)  # down both, as the study
+    return np.repeat(np.array(PARTS, object), [n_train, n_val, n - n_train - n_val])
 
 
 def cut_folds(groups: Array, n_folds: int, random_state: int) -> Array:

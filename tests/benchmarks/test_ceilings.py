@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.ceilings import ceiling_of_r, measure_ceiling, noise_ceiling
-from benchmarks.statistics import resample_objects
+from benchmarks.resampling import resample_objects
 
 
 def once(F: np.ndarray, totals: np.ndarray) -> np.ndarray:

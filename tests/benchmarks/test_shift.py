@@ -11,7 +11,8 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from benchmarks.ceilings import noise_ceiling
 from benchmarks.division import divide_surveys
 from benchmarks.galaxies import Galaxies
-from benchmarks.shift import COPY, MIN_LABELS, copy_votes, run_shift
+from benchmarks.shift import COPY, copy_votes, run_shift
+from benchmarks.statistics import MIN_LABELS
 from embeddings.errors import SommelierError
 from heads.linear import RidgeHead
 from tests.benchmarks.surveys import QUESTIONS, see_all

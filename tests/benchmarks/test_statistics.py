@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,9 +12,12 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap, pearsonr
 from sklearn.metrics import mean_absolute_error, r2_score
 
-from benchmarks.statistics import Score, macro_scores, pooled_r, resample_objects, score_predictions
+from benchmarks.resampling import Resampling, resample_objects
+from benchmarks.statistics import Score, macro_scores, pooled_r, score_predictions, score_runs
+from embeddings.errors import SommelierError
 
 Array = np.ndarray
+ROOT = Path(__file__).parents[2]
 
 
 def make_labels(seed: int, n: int = 60, targets: int = 3) -> tuple[Array, Array]:
@@ -136,3 +142,122 @@ def test_differences_are_paired() -> None:
 def test_json_holds_no_nan() -> None:
     assert Score(float("nan"), np.array([1.0])).to_list() == [None, None, None]
     assert Score(1.0, np.full(10, np.nan)).to_list() == [1.0, None, None]
+
+
+def by_loop(Y: Array, P: Array, resampling: Resampling) -> dict[str, list[float]]:
+    """The plain way: rows of the drawn objects, one target after another."""
+    found: dict[str, list[float]] = {"r": [], "r2": [], "mae": [], "rmse": [], "bias": []}
+    for block in resampling.draw_blocks():
+        for weights in block.astype(int):
+            rows = np.repeat(np.arange(len(Y)), weights[resampling.index])
+            scores = []
+            for y, p in zip(Y[rows].T, P[rows].T, strict=True):
+                y, p = y[~np.isnan(y)], p[~np.isnan(y)]
+                error = p - y
+                scores.append((pearsonr(y, p).statistic, r2_score(y, p), mean_absolute_error(y, p),
+                               (error**2).mean() ** 0.5, error.mean()))  # fmt: skip
+            for name, value in zip(found, np.mean(scores, axis=0), strict=True):
+                found[name].append(float(value))
+    return found
+
+
+def test_sums_in_blocks_are_the_plain_loop() -> None:
+    Y, P = make_labels(11, 90)
+    resampling = Resampling(np.arange(90) // 2, 4, 40)
+    scores = score_runs(Y, {0: P}, resampling, Y)
+    for name, values in by_loop(Y, P, resampling).items():
+        assert scores.macro[name].draws == pytest.approx(values, abs=2e-5)  # of float32 sums
+        column = scores.targets[name][1]
+        alone = score_runs(Y[:, 1:2], {0: P[:, 1:2]}, resampling).macro[name]
+        assert column.draws == pytest.approx(alone.draws, abs=1e-6)
+        assert column.value == pytest.approx(alone.value)
+    assert scores.n.tolist() == (~np.isnan(Y)).sum(axis=0).tolist()
+    weights = resample_objects(resampling.objects, 4, 40)
+    old = score_predictions(Y, P, weights, Y)
+    for name in ("r", "r2", "mae", "pooled_r"):
+        assert scores.macro[name].value == pytest.approx(old[name].value)
+        assert scores.macro[name].draws == pytest.approx(old[name].draws, abs=2e-5)
+    assert scores.macro["r"].label == "single run"
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-5])
+def test_predictions_that_hardly_vary_lose_no_digits(spread: float) -> None:
+    Y, P = make_labels(12, 200)
+    resampling = Resampling(np.arange(200), 0, 20)
+    wide, narrow = (score_runs(Y, {0: p}, resampling).macro["r"] for p in (P, 0.9 + spread * P))
+    if spread < 1e-4:  # below what fractions of votes could show
+        assert np.isnan(narrow.value)
+    else:
+        assert narrow.draws == pytest.approx(wide.draws, abs=1e-4)
+
+
+def test_resamples_in_which_labels_are_all_alike_give_nothing_whatever_rounding_leaves() -> None:
+    Y = np.array([[0.123456], [0.123456], [0.987654]])
+    draws = score_runs(Y, {0: Y + np.array([[0.1], [0.0], [0.2]])}, Resampling(np.arange(3), 0, 200)).macro
+    varied = resample_objects(np.arange(3), 0, 200)[:, 2]
+    alike = (varied == 0) | (varied == 3)
+    assert alike.sum() > 20
+    assert np.isnan(draws["r2"].draws[alike]).all()
+    assert np.isfinite(draws["r2"].draws[~alike]).all()
+
+
+def test_several_seeds_are_their_mean_and_seeds_add_to_the_spread() -> None:
+    Y, P = make_labels(13, 300)
+    rng = np.random.default_rng(0)
+    runs = {seed: P + rng.normal(0, 0.05 * (1 + seed), P.shape) for seed in range(4)}
+    resampling = Resampling(np.arange(300), 0, 4000)
+    each = [score_runs(Y, {seed: run}, resampling).macro["r"] for seed, run in runs.items()]
+    score = score_runs(Y, runs, resampling).macro["r"]
+    values = np.array([one.value for one in each])
+    assert score.value == pytest.approx(values.mean())
+    assert score.draws == pytest.approx(np.mean([one.draws for one in each], axis=0))
+    assert (score.runs, score.label, score.freedom) == (4, "4 seeds", 3)
+    galaxies, seeds = score.draws.var(), values.var(ddof=1) / 4
+    # Cochran's t: the mean of normal and Student's 97.5 % points, 1.960 and of 3 degrees of freedom 3.182, by variance
+    point = (galaxies * 1.960 + seeds * 3.182) / (galaxies + seeds)
+    low, high = score.interval
+    assert (high - low) / 2 == pytest.approx(point * np.sqrt(galaxies + seeds), rel=0.05)
+    assert score.luck is not None
+    assert np.corrcoef(score.luck, score.draws)[0, 1] == pytest.approx(0, abs=0.1)
+
+
+def test_what_a_seed_does_to_both_models_cancels() -> None:
+    Y, P = make_labels(14, 300)
+    rng = np.random.default_rng(0)
+    runs = {seed: P + rng.normal(0, 0.3 * seed, P.shape) for seed in range(3)}
+    closer = {seed: run * 0.999 + 0.001 * Y.clip(0, 1) for seed, run in runs.items()}
+    resampling = Resampling(np.arange(300), 0, 2000)
+    one, other = (score_runs(Y, {s: np.nan_to_num(r) for s, r in model.items()}, resampling).macro["r"]
+                  for model in (runs, closer))  # fmt: skip
+    assert one.luck is not None
+    assert (other - one).spread.std() < 0.05 * one.spread.std()
+    with_others = score_runs(Y, {seed + 5: run for seed, run in runs.items()}, resampling).macro["r"]
+    assert (other - with_others).spread.std() > one.luck.std()
+
+
+def test_a_seed_that_predicts_the_same_everywhere_has_an_r_of_0_beside_others() -> None:
+    Y, P = make_labels(15, 100)
+    resampling = Resampling(np.arange(100), 0, 50)
+    good = score_runs(Y, {0: P}, resampling).macro["r"]
+    mixed = score_runs(Y, {0: P, 1: np.full_like(P, 0.5)}, resampling).macro["r"]
+    assert mixed.value == pytest.approx(good.value / 2)
+    assert mixed.draws == pytest.approx(good.draws / 2)
+    assert np.isnan(score_runs(Y, {0: np.full_like(P, 0.5)}, resampling).macro["r"].value)
+
+
+def test_shapes_that_do_not_fit() -> None:
+    Y, P = make_labels(16, 10)
+    with pytest.raises(SommelierError, match=r"labels \(10, 3\), predictions of seed 2 \(10, 2\) and 10 sky objects"):
+        score_runs(Y, {2: P[:, :2]}, Resampling(np.arange(10), 0, 5))
+
+
+def test_the_documented_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    example = re.findall(r"```python\n(.*?)```", (ROOT / "docs/statistics.md").read_text(), re.DOTALL)[0]
+    exec(compile(example, "statistics.md", "exec"), {})
+    scores, verdict, worst = capsys.readouterr().out.splitlines()
+    # labels of variance 1/12 with noise 0.3 and 0.2: r = 1 / sqrt(1 + 12 noise^2) = 0.69 and 0.82
+    values = [float(value) for value in re.findall(r"0\.\d+", scores)]
+    assert values == pytest.approx([0.69, 0.82], abs=0.03)
+    assert scores.count("3 seeds") == 2
+    assert verdict == "higher {'ridge': '2', 'mlp': '1'}"
+    assert worst.endswith("mag_r 6")

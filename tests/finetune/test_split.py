@@ -109,7 +109,9 @@ def test_a_split_is_read_as_it_was_written(tmp_path: Path, rng: np.random.Genera
 def recall(ids: list[str], parts: list[str]) -> Split:
     """The split of an earlier run."""
     nowhere = np.full(len(ids), np.nan)
-    return Split(np.array(ids), nowhere, nowhere, np.zeros((len(ids), 32), np.uint8), np.array(parts))
+    return Split(
+        np.array(ids), np.full(len(ids), "sky"), nowhere, nowhere, np.zeros((len(ids), 32), np.uint8), np.array(parts)
+    )
 
 
 def test_what_an_earlier_run_knew_keeps_its_part_and_is_named() -> None:
@@ -133,7 +135,7 @@ def test_the_studys_second_stage_has_the_split_of_its_first() -> None:
     parts = choose_parts(name_galaxies(names), images, Settings(method="sequential"), 0)
     assert parts.tolist() == ["train"] * 16 + ["val"] * 2 + ["test"] * 2
     nowhere = np.full(20, np.nan)
-    earlier = Split(np.array(names), nowhere, nowhere, images, parts.astype(str))
+    earlier = Split(np.array(names), np.full(20, "sky"), nowhere, nowhere, images, parts.astype(str))
     again = choose_parts(name_galaxies(names), images, Settings(method="sequential"), 0, earlier)
     assert again.tolist() == parts.tolist()
 
