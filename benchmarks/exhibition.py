@@ -44,7 +44,7 @@ def write_gallery(
     pictures = iter(list(make_thumbnails(index.rows, shown.astype(np.int64), SIDE)))
     parts = [_lay_out(found, query, pictures) for found, query in results]
     title = title or (parts[0]["title"] if len(parts) == 1 else f"Neighbours of {len(parts)} galaxies")
-    write_page(path, "gallery.html", title=title, subtitle=describe_search(index), parts=parts, width=SIDE - 40)
+    write_page(path, "gallery.html", title=title, subtitle=describe_search(index), parts=parts, width=SIDE)
 
 
 def describe_search(index: GalaxyIndex) -> str:

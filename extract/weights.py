@@ -169,8 +169,8 @@ def download_backbone(name: str, revision: str | None) -> Path:
 
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     advice = (
-        f"On a machine with network: hf download {name} --local-dir DIR, copy DIR here and give --backbone DIR. "
-        "Or use --backbone tiny, which needs no network."
+        f"On a machine with network: hf download {name} --local-dir DIR, copy DIR here and give DIR as the backbone. "
+        "Or give tiny, which needs no network."
     )
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(WEIGHTS)))

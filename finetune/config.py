@@ -150,7 +150,7 @@ def load_config(source: Path | str, overrides: Sequence[str] = ()) -> Config:
         # as JSON, pydantic takes texts for paths and lists for tuples, and nothing else for what it is not
         return Config.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
-        lines = [f"{f'--set {key}' if key in names else source}: {text}" for key, text in explain_errors(error, Config)]
+        lines = [f"{'--set' if key in names else source}: {text}" for key, text in explain_errors(error, Config)]
         raise ConfigError("\n".join(lines)) from None
 
 

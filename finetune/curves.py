@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from embeddings.files import replace_file
 
@@ -75,6 +76,7 @@ def _finish(axes: Axes, title: str, best: Sequence[int]) -> None:
     """Title, legend, and a line at the best epoch's end."""
     axes.set_title(title, loc="left")
     axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     if best:
         axes.axvline(best[-1], color="0.5", linestyle=":", label="best")

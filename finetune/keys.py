@@ -172,4 +172,6 @@ def explain_unknown(name: str, keys: dict[str, Key]) -> str:
     start = f"{section}." if section else ""
     siblings = dict.fromkeys(key[len(start) :].split(".")[0] for key in keys if key.startswith(start))
     near = did_you_mean(last, siblings, limit=len(siblings))
+    if near.startswith("Did"):  # whole keys, to be copied
+        near = near.replace(" '", f" '{start}")
     return f"there is no key {name!r}. {near}"

@@ -143,7 +143,7 @@ def write_card(folder: Path, config: Config, record: dict[str, Any], metrics: di
         keep_trailing_newline=True,
         autoescape=False,
     )  # fmt: skip
-    environment.filters["figure"] = lambda value: "-" if value is None else f"{value:.3f}"
+    environment.filters["figure"] = lambda value: "-" if value is None else f"{value:z.3f}"
     template = environment.get_template("card.md")
     with replace_file(folder / CARD) as temporary:
         text = template.render(folder=folder, config=config, record=record, metrics=metrics)

@@ -120,7 +120,7 @@ class Split:
         """What galaxies the scores are of."""
         if (self.folds == OUTSIDE).any():
             counts = ", ".join(f"{(self.data.parts == part).sum()} {part}" for part in PARTS)
-            return f"the backbone's own: {counts}"
+            return f"the split of the backbone's run: {counts}"
         note = f": {self.data.note}" if self.data.note else ""
         return f"nested {self.n_folds}-fold cross-validation{note}"
 

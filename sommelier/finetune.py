@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sommelier.group import as_json, explain_stop, print_table
+from sommelier.group import as_json, explain_stop, print_table, print_warnings
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -39,7 +38,7 @@ def finetune(config: str, overrides: tuple[str, ...], show: bool, as_json: bool)
     that was stopped goes on where it was; a finished one shows its scores.
 
     \b
-    sommelier finetune full --set data.catalogs=[sdss.parquet] --set run=runs/full
+    sommelier finetune full --set data.catalogs=sdss.parquet --set run=runs/full
     sommelier finetune full --show > mine.yaml
     sommelier finetune mine.yaml --set training.epochs=3 --set run=runs/short
     torchrun --nproc-per-node 2 -m sommelier finetune mine.yaml
@@ -50,37 +49,35 @@ def finetune(config: str, overrides: tuple[str, ...], show: bool, as_json: bool)
     if show:
         click.echo((loaded.to_yaml() if overrides else read_config(config)).rstrip())
         return
-    run = _train(loaded)
+    run, words = _train(loaded)
     if os.environ.get("RANK", "0") != "0":  # of several processes the first speaks
         return
     if as_json:
         click.echo(json.dumps({"run": str(run.folder), "metrics": run.metrics}, indent=1))
     else:
+        click.echo(words, nl=False)
         _print_run(run, loaded)
 
 
-def _train(config: Config) -> Run:
+def _train(config: Config) -> tuple[Run, str]:
+    """The run, and what to say if there was nothing to train."""
     from finetune.run import finetune
 
     kept = f"What is done is kept in {config.run}"
-    with explain_stop(kept), _print_warnings(), _show_training(config.run.name) as shown:
-        return finetune(config, [shown] if shown else [], shown.report if shown else None)
+    with explain_stop(kept), print_warnings(), _show_training(config.run.name) as shown:
+        run = finetune(config, [shown] if shown else [], shown.report if shown else None)
+    trained = shown is None or shown.started
+    return run, "" if trained else f"{config.run} was finished before, nothing is trained again.\n"
 
 
 @contextmanager
-def _print_warnings() -> Iterator[None]:
-    """Warnings as one reads them, without their place in the code; what libraries plan is none of the user's."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.showwarning = lambda message, *_, **__: click.secho(f"Warning: {message}", fg="yellow", err=True)
-        yield
-
-
-@contextmanager
-def _show_training(name: str) -> Iterator[ProgressTracker | None]:
-    """A bar while images are decoded and while it trains; nothing where nobody looks."""
-    if not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
+def _show_training(name: str) -> Iterator[ProgressTracker | LineTracker | None]:
+    """A bar while images are decoded and while it trains; lines alone where nobody looks, as in a batch job's log."""
+    if os.environ.get("RANK", "0") != "0":
         yield None
+        return
+    if not sys.stderr.isatty():
+        yield LineTracker()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -91,6 +88,27 @@ def _show_training(name: str) -> Iterator[ProgressTracker | None]:
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as progress:
         yield ProgressTracker(progress, name)
+
+
+class LineTracker:
+    """A line for each epoch, and one where a run goes on."""
+
+    report = None
+    started = False
+
+    def start(self, config: Config, folder: Path, step: int, n_steps: int) -> None:
+        """Say where it goes on."""
+        self.started = True
+        if step:
+            click.echo(_describe_start(step, n_steps), err=True)
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Show an epoch."""
+        if record["kind"] == "epoch":
+            click.echo(_describe_epoch(record), err=True)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """The scores say the rest."""
 
 
 class ProgressTracker:
@@ -105,6 +123,8 @@ class ProgressTracker:
         Of the run.
     """
 
+    started = False
+
     def __init__(self, progress: Progress, name: str) -> None:
         self._progress, self._name, self._r = progress, name, ""
         self._task = progress.add_task(name, total=None, words="loading the backbone")
@@ -116,6 +136,9 @@ class ProgressTracker:
 
     def start(self, config: Config, folder: Path, step: int, n_steps: int) -> None:
         """From images to steps: a new bar, so that the time left is of steps."""
+        self.started = True
+        if step:
+            self._progress.console.print(_describe_start(step, n_steps), highlight=False)
         self._progress.remove_task(self._task)
         self._task = self._progress.add_task(self._name, total=n_steps, completed=step, words="first step")
 
@@ -135,6 +158,10 @@ class ProgressTracker:
         self._progress.update(self._task, words="done")
 
 
+def _describe_start(step: int, n_steps: int) -> str:
+    return f"goes on after step {step} of {n_steps}"
+
+
 def _describe_epoch(record: dict[str, Any]) -> str:
     return (
         f"epoch {record['epoch']}: loss {record['train_loss']:.4g}, validation loss {record['val_loss']:.4g}, "
@@ -143,13 +170,15 @@ def _describe_epoch(record: dict[str, Any]) -> str:
 
 
 def _show(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:.3f}"
+    return "-" if value is None or value != value else f"{value:z.3f}"
 
 
 def _print_run(run: Run, config: Config) -> None:
     metrics, test = run.metrics, run.metrics["test"]
+    n_epochs, planned = metrics["epochs"], config.training.epochs
+    early = f"stopped early, after {n_epochs} of {planned} epochs; " if n_epochs < planned else ""
     click.echo(
-        f"{run.folder}: the best of {metrics['epochs']} epochs by {config.training.best} is {metrics['best_epoch']}"
+        f"{run.folder}: {early}the best of {n_epochs} epochs by {config.training.best} is {metrics['best_epoch']}"
     )
     if test is None:
         click.secho("  there are no test galaxies (split.test: 0), so no honest scores", fg="yellow", err=True)

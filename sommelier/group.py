@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,6 +101,15 @@ def explain_stop(kept: str) -> Iterator[None]:
     except KeyboardInterrupt:
         click.secho(f"\nStopped. {kept}; run the same command to go on.", fg="yellow", err=True)
         sys.exit(130)
+
+
+@contextmanager
+def print_warnings() -> Iterator[None]:
+    """Warnings as one reads them, without their place in the code; what libraries plan is none of the user's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.showwarning = lambda message, *_, **__: click.secho(f"Warning: {message}", fg="yellow", err=True)
+        yield
 
 
 @contextmanager

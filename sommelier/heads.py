@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sommelier.group import PATH, Group, as_json, print_table, seed
+from sommelier.group import PATH, Group, as_json, print_table, print_warnings, seed
 
 if TYPE_CHECKING:
     from heads.comparison import Contender
@@ -92,7 +92,8 @@ def head_fit(stores: tuple[Path, ...], name: str, catalog: Path | None, layer: i
 
     refuse_foreign(output)
     learning = read_learning_options(stores, catalog, layer, pool)
-    fitted = fit_head(head=name, random_state=seed, **learning, **options)
+    with print_warnings():
+        fitted = fit_head(head=name, random_state=seed, **learning, **options)
     fitted.save(output)
     if as_json:
         record = {"head": name, "scores": fitted.scores, "space": fitted.space.name, "details": fitted.details}
@@ -167,7 +168,8 @@ def head_compare(stores: tuple[Path, ...], catalog: Path | None, layer: int | No
         if sys.stderr.isatty():
             click.echo(f"{contender.name}: {contender.seconds:.1f} s", err=True)
 
-    contenders = compare_heads(random_state=seed, report=report, **learning, **options)
+    with print_warnings():
+        contenders = compare_heads(random_state=seed, report=report, **learning, **options)
     if as_json:
         click.echo(json.dumps({"heads": [contender.to_record() for contender in contenders]}, indent=1))
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,6 +130,7 @@ def search(paths: tuple[Path, ...], gallery: Path | None, as_json: bool, layer: 
         click.echo(json.dumps(found.to_dict(), indent=1))
     else:
         _print_found(opened, found, gallery)
+    _say_lacking(opened, options["where"], options["surveys"])
 
 
 def _search(
@@ -151,6 +152,17 @@ def _search(
     store = choose_model(opened.rows.stores, str(image), like)
     query = embed_query(store, opened.rows.space, str(image), backbone, device, *(at or ()))
     return opened.search(query.vector, name={"image": str(image)}, **options), query.picture
+
+
+def _say_lacking(opened: GalaxyIndex, where: Sequence[str], surveys: Sequence[str]) -> None:
+    """Say which surveys a condition left out whole, because they lack its column."""
+    from embeddings.search.filters import Condition
+
+    for condition in map(Condition.parse, where):
+        lacking = [survey for survey in opened.rows.list_lacking(condition) if not surveys or survey in surveys]
+        if lacking:
+            said = f"{condition}: left out all of {', '.join(lacking)}, where there is no column {condition.column!r}"
+            click.secho(said, fg="yellow", err=True)
 
 
 def _read_vector(path: Path) -> np.ndarray[Any, Any]:

@@ -22,7 +22,7 @@ from finetune.config import Config, list_shipped, load_config
 from finetune.run import finetune
 from finetune.tracking import read_log
 from sommelier import main
-from sommelier.finetune import ProgressTracker
+from sommelier.finetune import LineTracker, ProgressTracker
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,12 +61,33 @@ def test_it_trains_and_says_how_well_and_what_comes_next(settings: Path) -> None
     assert "  sommelier extract north.parquet --backbone runs/small -o north-small.h5" in result.output
     assert "  sommelier head predict runs/small north-small.h5 -o predictions.parquet" in result.output
 
-    again = json.loads(call(settings, "--json").output)  # finished: it shows what is there
+    lines = result.stderr.splitlines()  # no terminal: a line an epoch
+    assert [line.partition(":")[0] for line in lines] == ["epoch 1", "epoch 2"]
+    assert "finished before" not in result.output
+
+    shown = call(settings)  # finished: it says so, and shows what is there
+    assert shown.output == "runs/small was finished before, nothing is trained again.\n" + result.stdout
+    again = json.loads(call(settings, "--json").output)
     assert again == {"run": "runs/small", "metrics": metrics}
     n_steps = metrics["steps"]
     assert [record["step"] for record in read_log(Path("runs/small/log.jsonl")) if record["kind"] == "step"] == [
         *range(1, n_steps + 1)
     ]
+
+
+def test_an_early_stop_is_said(settings: Path) -> None:
+    early = "training.early_stopping={patience: 1, min_delta: 100}"
+    result = call(settings, "--set", "training.epochs=5", "--set", early)
+    assert "runs/small: stopped early, after 2 of 5 epochs; the best of 2 epochs by val_loss is " in result.stdout
+
+
+def test_a_batch_job_is_told_where_a_run_goes_on(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tracker = LineTracker()
+    tracker.start(load_config(settings), Path("runs/small"), 0, 20)
+    assert capsys.readouterr().err == ""
+    tracker.start(load_config(settings), Path("runs/small"), 4, 20)
+    tracker.log({"kind": "step", "step": 5})
+    assert capsys.readouterr().err == "goes on after step 4 of 20\n"
 
 
 def test_other_settings_in_the_same_folder_are_refused(settings: Path) -> None:
@@ -89,7 +110,7 @@ def test_mistakes_are_one_message(settings: Path) -> None:
     for words, said in (
         (["small.yml"], "small.yml is no file"),
         (["ful"], "Did you mean 'full'?"),
-        ([settings, "--set", "training.epoch=1"], "Did you mean 'epochs'?"),
+        ([settings, "--set", "training.epoch=1"], "Did you mean 'training.epochs'?"),
         ([settings, "--set", "data.catalogs=none.parquet"], "none.parquet"),
     ):
         result = call(*words)

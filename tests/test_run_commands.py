@@ -45,7 +45,7 @@ def test_from_a_run_to_scores_and_predictions(catalog: Path, folder: Path, tmp_p
     assert [finetune[part] for part in ("train", "val", "test", "unknown")] == [24, 8, 8, 0]
 
     record = json.loads(run("head", "fit", store, "-o", tmp_path / "ridge", "--json"))
-    assert record["details"]["split"] == "the backbone's own: 24 train, 8 val, 8 test"
+    assert record["details"]["split"] == "the split of the backbone's run: 24 train, 8 val, 8 test"
     assert record["scores"][0]["n"] == 8
 
     opened = EmbeddingStore.open(store)

@@ -88,6 +88,14 @@ def test_an_index_is_built_searched_and_added_to(stores: dict[str, Path], tmp_pa
     assert record["searched"] == len(allowed)
 
 
+def test_a_survey_without_the_column_of_a_condition_is_named(stores: dict[str, Path]) -> None:
+    said = "size < 3: left out all of south, where there is no column 'size'"
+    words = ["search", *stores.values(), "--id", "g03", "--where", "size < 3"]
+    assert said in run(*words)
+    assert said not in run(*words, "--survey", "north")
+    assert "left out all" not in run("search", *stores.values(), "--id", "g03", "--where", "ra > 0")
+
+
 def test_pictures_and_vectors_are_queries(stores: dict[str, Path], image_folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.png"
     shutil.copy(image_folder / "g05.png", copy)

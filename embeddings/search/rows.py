@@ -243,6 +243,11 @@ class Rows:
                 keep[mine] = _test_store(store, conditions)[self.row[mine]]
         return keep
 
+    def list_lacking(self, condition: Condition) -> list[str]:
+        """The surveys without the column of a condition, of which therefore no galaxy passes it."""
+        lacking = {store.survey for store in self.stores if condition.column not in (*store.columns, *STORE_COLUMNS)}
+        return [survey for survey in self.surveys if survey in lacking]
+
     def _check_column(self, condition: Condition) -> None:
         known = dict.fromkeys(name for store in self.stores for name in (*store.columns, *STORE_COLUMNS))
         if condition.column not in known:

@@ -334,5 +334,5 @@ def test_without_the_hub_the_error_says_what_to_do(how: str, what: str, hub: Any
     name = (ONLINE | CACHED)[what][0]
     assert said.startswith(f"{name} ")
     assert hub.url in said
-    assert f"hf download {name} --local-dir DIR, copy DIR here and give --backbone DIR" in said
-    assert "Or use --backbone tiny" in said
+    assert f"hf download {name} --local-dir DIR, copy DIR here and give DIR as the backbone" in said
+    assert "Or give tiny" in said

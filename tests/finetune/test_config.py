@@ -100,7 +100,7 @@ def test_a_file_comes_before_a_shipped_one_of_its_name(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("training.epoch=3", "there is no key 'training.epoch'. Did you mean 'epochs'?"),
+        ("training.epoch=3", "there is no key 'training.epoch'. Did you mean 'training.epochs'?"),
         ("training.dropout=0", "there is no key 'training.dropout'. Did you mean 'model.head.dropout' or"),
         ("optimizer.lr=1", "there is no key 'optimizer.lr'."),
         ("run.x=1", "there is no key 'run.x'."),
@@ -133,6 +133,7 @@ def test_what_is_wrong_is_said(small: Path, override: str, words: str) -> None:
     text = refusal(small, override)
     assert words in text
     assert text.startswith(("--set", str(small)))
+    assert f"{(key := override.partition('=')[0])}: {key}" not in text  # a key is not said twice
 
 
 def test_a_count_likelihood_takes_no_zeros(small: Path) -> None:

@@ -71,7 +71,7 @@ def test_fitted_on_train_and_reported_on_test(sky: Sky) -> None:
     assert score["n"] == 20
     assert score["r_sd"] is None
     np.testing.assert_allclose(fitted.head.coef_[:, 0], model.coef_, atol=1e-4)
-    assert fitted.details["split"] == "the backbone's own: 60 train, 20 val, 20 test"
+    assert fitted.details["split"] == "the split of the backbone's run: 60 train, 20 val, 20 test"
     assert (fitted.details["folds"], fitted.details["galaxies"], fitted.details["seen"]) == (1, 100, 0)
     assert fitted.details["pooled"]["n"] == 20
     assert sorted(fitted.train_ids.tolist()) == [f"g{row:03}" for row in range(80)]
@@ -107,14 +107,14 @@ def test_test_labels_change_scores_alone(name: str, sky: Sky) -> None:
         columns = {"shape_round_fraction": labels, "shape_flat_fraction": 1 - labels}
         heads.append(fit_head(sky.store(columns=columns, questions=[SHAPE]), name))
     np.testing.assert_array_equal(*(fitted.head.predict(sky.X) for fitted in heads))
-    assert heads[0].details["split"] == "the backbone's own: 60 train, 20 val, 20 test"
+    assert heads[0].details["split"] == "the split of the backbone's run: 60 train, 20 val, 20 test"
     assert heads[0].details["questions"][0]["n"] == 20
 
 
 def test_without_val_inner_folds_of_train_choose(sky: Sky) -> None:
     parts = np.where(PARTS == "val", "train", PARTS)
     fitted = fit_head(sky.store(parts), "ridge")
-    assert fitted.details["split"] == "the backbone's own: 80 train, 0 val, 20 test"
+    assert fitted.details["split"] == "the split of the backbone's run: 80 train, 0 val, 20 test"
     plain = RidgeHead((SIZE,)).fit(sky.X[:80].astype(np.float32), sky.size[:80, None])
     np.testing.assert_allclose(fitted.head.coef_, plain.coef_, atol=1e-5)
 
@@ -124,7 +124,7 @@ def test_galaxies_that_the_run_did_not_know_are_left_out_of_a_mix(sky: Sky) -> N
     parts[[0, 70, 90]] = ""
     with pytest.warns(UserWarning, match="3 of 100 galaxies are left out, because the run .* did not know them"):
         fitted = fit_head(sky.store(parts), "mean")
-    assert fitted.details["split"] == "the backbone's own: 59 train, 19 val, 19 test"
+    assert fitted.details["split"] == "the split of the backbone's run: 59 train, 19 val, 19 test"
 
 
 def test_a_store_of_unknown_galaxies_is_cross_validated(sky: Sky) -> None:
@@ -192,17 +192,27 @@ def test_benchmarks_refuse_seen_galaxies_unless_told(sky: Sky) -> None:
     assert len(gather_galaxies([fresh], [SIZE], DEEP)[0]) == 40
 
 
+def test_the_commands_warn_without_a_place_in_the_code(sky: Sky, tmp_path: Path) -> None:
+    store = sky.store(np.where(np.isin(np.arange(100), [0, 70, 90]), "", PARTS)).path
+    for words in (["fit", store, "--head", "mean", "-o", tmp_path / "head"], ["compare", store, "--head", "mean"]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")  # as the program runs, not as the tests do
+            output = run("head", *words)
+        assert "Warning: 3 of 100 galaxies are left out, because the run that trained the backbone" in output
+        assert ".py" not in output
+
+
 def test_the_commands_say_so(sky: Sky, tmp_path: Path) -> None:
     store = sky.store().path
     output = " ".join(run("head", "fit", store, "-o", tmp_path / "head").split())
-    assert "the backbone's own: 60 train, 20 val, 20 test" in output
+    assert "the split of the backbone's run: 60 train, 20 val, 20 test" in output
     assert "±" not in output
     assert "chosen without the test galaxies: L12-cls" in output
     assert "fitted on the training galaxies of the backbone's run" in output
     assert "seen" not in output
     assert load_head(tmp_path / "head").details["folds"] == 1
     output = run("head", "compare", store, "--head", "ridge")
-    assert "the backbone's own: 60 train, 20 val, 20 test" in " ".join(output.split())
+    assert "the split of the backbone's run: 60 train, 20 val, 20 test" in " ".join(output.split())
     for words in (["fit", store, "-o", tmp_path / "head"], ["compare", store, "--head", "ridge"]):
         output = run("head", *words, "--seen")
         assert "the backbone has seen 80 of these 100 galaxies: new ones would score less" in output
