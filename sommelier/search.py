@@ -162,7 +162,7 @@ def _read_vector(path: Path) -> np.ndarray[Any, Any]:
         vector = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise SearchError(f"{path} does not exist.") from None
-    except (ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise SearchError(f"{path} is no .npy file of numbers: {error}.") from None
     if not isinstance(vector, np.ndarray) or vector.dtype.kind not in "fiu":
         raise SearchError(f"{path} holds no single array of numbers: save one vector with numpy.save.")
