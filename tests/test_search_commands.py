@@ -134,6 +134,7 @@ def test_a_map_is_one_page(stores: dict[str, Path], tmp_path: Path) -> None:
         (["--radec", "11,-5.5004", "--radius", "1"], "The nearest is g10 of north, 1.44 arcsec away"),
         (["--radec", "200,80"], "degrees away"),
         (["--radec", "10.3,-5.5", "--radius", "nan"], "an angle of 0 or more arcsec"),
+        (["--id", "g01", "--as", "south"], "g01 is not in south, but in north"),
         (["--id", "g01", "--where", "kid = flat"], "no column is called 'kid'. Did you mean 'kind'"),
         (["--id", "g01", "--where", "kind < 3"], "kind is text in"),
         (["--id", "g01", "--where", "size = big"], "size holds numbers in"),

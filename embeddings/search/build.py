@@ -102,8 +102,9 @@ def build_index(
     if whiten:
         refuse_few_rows(rows)
     folder = Path(folder)
-    record = claim(folder, wish)
+    claim(folder, wish)
     with FileLock(folder / ".lock"):
+        record = claim(folder, wish)  # as whoever had the lock before left it
         if "files" in record:
             built = _add(folder, record, wish, rows, say)
             if built is not None:
