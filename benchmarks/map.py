@@ -68,7 +68,7 @@ def write_map(
     rows = index.rows
     columns = {name: encode_column(gather_column(rows, name)) for name in choose_columns(rows, colors)}
     say("reading vectors")
-    X = transform(rows.read_vectors(), index.whitening)
+    X = rows.read_vectors(lambda X: transform(X, index.whitening))
     say(f"laying out by {layout}")
     places, axes = lay_out(X, layout, random_state)
     say("finding neighbours")

@@ -254,7 +254,7 @@ class GalaxyIndex:
 
     @cached_property
     def _exact(self) -> ExactSearch:
-        return ExactSearch(transform(self.rows.read_vectors(), self.whitening))
+        return ExactSearch(self.rows.read_vectors(lambda X: transform(X, self.whitening)))
 
     def _search_kept(self, prepared: Array, k: int, keep: Array) -> tuple[Array, Array]:
         """Exactly, among the rows that are kept."""

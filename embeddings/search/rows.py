@@ -83,9 +83,19 @@ class Rows:
         """Dimensions of the space."""
         return int(self.take_vectors(np.array([0])).shape[1])
 
-    def read_vectors(self) -> Array:
-        """All vectors as stored, checked against their checksums, (n_rows, embed_dim) float32."""
-        return self._gather(lambda store, row: _read_rows(store, self.space, row), np.arange(len(self)))
+    def read_vectors(self, change: Callable[[Array], Array] = np.asarray) -> Array:
+        """
+        All vectors, checked against their checksums, (n_rows, embed_dim) float32.
+
+        Parameters
+        ----------
+        change : callable
+            Done to the rows of each block, so that unchanged ones need no memory of their own.
+        """
+        out = np.empty((len(self), self.width if len(self) else 0), np.float32)
+        for positions, vectors in self.blocks():
+            out[positions] = change(vectors)
+        return out
 
     def take_vectors(self, positions: Array) -> Array:
         """Some vectors from the memory-mapped stores, unchecked, (n_positions, embed_dim) float32."""
@@ -294,18 +304,6 @@ def _test_store(store: EmbeddingStore, conditions: Sequence[Condition]) -> Array
         values = read_column(store, condition.column)  # a survey that lacks it has no galaxy that passes
         keep &= False if values is None else condition.test(values, str(store.path))
     return keep
-
-
-def _read_rows(store: EmbeddingStore, space: Space, row: Array) -> Array:
-    keep = np.zeros(len(store), bool)
-    keep[row] = True
-    vectors = store.read_vectors(space, keep)
-    order = np.argsort(row, kind="stable")
-    if (order == np.arange(len(row))).all():
-        return vectors
-    out = np.empty_like(vectors)
-    out[order] = vectors
-    return out
 
 
 def _format_angle(arcsec: float) -> str:
