@@ -16,7 +16,7 @@ from benchmarks.thumbnails import find_pictures, make_thumbnails, name_address
 from benchmarks.viewers import link_viewer
 from embeddings.errors import SommelierError, did_you_mean
 from embeddings.search import GalaxyIndex
-from embeddings.search.rows import STORE_COLUMNS, Rows, read_column
+from embeddings.search.rows import Rows, read_column
 from embeddings.search.whitening import transform
 
 Array = np.ndarray[Any, Any]
@@ -68,7 +68,7 @@ def write_map(
     rows = index.rows
     columns = {name: encode_column(gather_column(rows, name)) for name in choose_columns(rows, colors)}
     say("reading vectors")
-    X = transform(rows.read_vectors(), index.whitening)
+    X = rows.read_vectors(lambda X: transform(X, index.whitening))
     say(f"laying out by {layout}")
     places, axes = lay_out(X, layout, random_state)
     say("finding neighbours")
@@ -85,7 +85,7 @@ def write_map(
     }  # fmt: skip
     title = f"Map of {len(rows)} galaxies of {', '.join(rows.surveys)}"
     write_page(path, "map.html", title=title, subtitle=describe_search(index), script=read_plotly(),
-               data=json.dumps(data).replace("</", "<\\/"))  # fmt: skip
+               data=json.dumps(data).replace("<", "\\u003c"))  # no name may open or close a script  # fmt: skip
     return {"points": len(rows), "thumbnails": len(pictures), "bytes": path.stat().st_size}
 
 
@@ -143,7 +143,7 @@ def choose_embedded(n_rows: int, thumbnails: int, random_state: int) -> Array:
 
 def choose_columns(rows: Rows, colors: Sequence[str]) -> list[str]:
     """The columns that are offered to colour by, the one to begin with first."""
-    known = dict.fromkeys(name for store in rows.stores for name in (*store.columns, *STORE_COLUMNS))
+    known = rows.list_columns()
     for name in colors:
         if name not in known:
             raise SommelierError(f"no column is called {name!r} to colour by. {did_you_mean(name, known)}")

@@ -43,9 +43,11 @@ def refuse_foreign_page(path: Path) -> None:
     """Raise unless a page may be written to a path: before the work, not after it."""
     if not path.exists():
         return
-    with path.open("rb") as file:
-        start = file.read(200)
-    if not path.is_file() or MARK.encode() not in start:
+    start = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(200)
+    if MARK.encode() not in start:
         raise SommelierError(
             f"{path} exists and was not made by this program: it would be lost. Choose another output."
         )

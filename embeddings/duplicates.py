@@ -113,7 +113,7 @@ def find_duplicates(
     whitened = len(rows) >= MIN_FIT_ROWS if whiten is None else whiten
     limit = threshold if threshold is not None else DUPLICATE if whitened else PLAIN_DUPLICATE
     whitening = fit_whitening(rows, random_state) if whitened else None
-    X = transform(rows.read_vectors(), whitening) if len(rows) else np.empty((0, 1), np.float32)
+    X = rows.read_vectors(lambda X: transform(X, whitening))
     a, b, similarity = _compare(X, limit, report or (lambda done, total: None))
     order = np.lexsort((b, a, -similarity))
     return Pairs(rows, a[order], b[order], similarity[order], limit, whitened)

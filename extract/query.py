@@ -13,6 +13,7 @@ from embeddings.errors import SearchError
 from embeddings.provenance import Space
 from embeddings.store import EmbeddingStore
 from extract.checks import repeat_job
+from extract.references import Reference
 from extract.rendering import Rendering
 from extract.worker import Embedder
 
@@ -106,8 +107,6 @@ def choose_model(stores: list[EmbeddingStore], path: str, survey: str | None = N
             raise SearchError(f"no survey is called {survey!r}; known: {known}.")
         return named[0]
     ways = {repr(store.provenance.images): store for store in stores}
-    from extract.references import Reference
-
     if len(ways) > 1 and Reference.parse(path).is_fits:
         names = ", ".join(store.survey for store in ways.values())
         raise SearchError(

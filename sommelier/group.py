@@ -147,7 +147,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
         table.add_column(name, justify="right" if figures else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console() if sys.stdout.isatty() else Console(width=200)
+    # names are names: "[/x]" is no markup
+    console = Console(markup=False) if sys.stdout.isatty() else Console(width=200, markup=False)
     console.print(table)
 
 

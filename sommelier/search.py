@@ -96,7 +96,7 @@ def index(stores: tuple[Path, ...], output: Path, seed: int, **options: Any) -> 
 @click.option("--distinct", is_flag=True, help="Of near-duplicate images only the nearest.")
 @click.option("--whiten", is_flag=True, help="Compare whitened vectors (stores; an index has its own).")
 @click.option("--gallery", type=PATH, help="Write the result as an HTML page with pictures.")
-@click.option("--as", "like", help="The survey as whose images --image is treated.")
+@click.option("--as", "like", help="The survey whose --id is meant, or as whose --image is treated.")
 @click.option("--at", type=Place(), help="Where to cut --image, where the store's images are cut-outs.")
 @click.option("--backbone", help="Where the weights are now, for --image.")
 @click.option("--device", default="auto", help="For --image.")
@@ -143,7 +143,7 @@ def _search(
         raise click.UsageError("give one query: --id, --radec, --image or --vector.")
     if id_str is not None or radec is not None:
         ra, dec = radec or (0.0, 0.0)
-        position = opened.find_id(id_str) if id_str is not None else opened.find_place(ra, dec, radius)
+        position = opened.find_id(id_str, like) if id_str is not None else opened.find_place(ra, dec, radius)
         return opened.search(position, **options), position
     if vector is not None:
         return opened.search(_read_vector(vector), name={"vector": str(vector)}, **options), None
@@ -174,7 +174,7 @@ def _read_vector(path: Path) -> np.ndarray[Any, Any]:
         vector = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise SearchError(f"{path} does not exist.") from None
-    except (ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise SearchError(f"{path} is no .npy file of numbers: {error}.") from None
     if not isinstance(vector, np.ndarray) or vector.dtype.kind not in "fiu":
         raise SearchError(f"{path} holds no single array of numbers: save one vector with numpy.save.")

@@ -14,6 +14,7 @@ from PIL import Image
 
 from embeddings.store import EmbeddingStore
 from sommelier import main
+from tests.embeddings.conftest import names_in
 
 
 def call(*words: object) -> tuple[int, str]:
@@ -128,7 +129,7 @@ def test_a_map_is_one_page(stores: dict[str, Path], tmp_path: Path) -> None:
     page = tmp_path / "map.html"
     output = run("map", *stores.values(), "--color", "kind", "--color", "size", "-o", page)
     assert "60 galaxies by pca, 60 thumbnails" in output
-    data = json.loads(page.read_text().split('id="data">')[1].split("</script>")[0].replace("<\\/", "</"))
+    data = json.loads(page.read_text().split('id="data">')[1].split("</script>")[0])
     assert list(data["columns"]) == ["kind", "survey", "size"]
     assert sorted(data["columns"]["kind"]["labels"]) == ["flat", "missing", "round"]
     assert data["surveys"] == ["north", "south"]
@@ -140,6 +141,8 @@ def test_a_map_is_one_page(stores: dict[str, Path], tmp_path: Path) -> None:
         (["--id", "g99"], "no galaxy has the id 'g99'. Did you mean"),
         (["--radec", "11,-5.5004", "--radius", "1"], "The nearest is g10 of north, 1.44 arcsec away"),
         (["--radec", "200,80"], "degrees away"),
+        (["--radec", "10.3,-5.5", "--radius", "nan"], "an angle of 0 or more arcsec"),
+        (["--id", "g01", "--as", "south"], "g01 is not in south, but in north"),
         (["--id", "g01", "--where", "kid = flat"], "no column is called 'kid'. Did you mean 'kind'"),
         (["--id", "g01", "--where", "kind < 3"], "kind is text in"),
         (["--id", "g01", "--where", "size = big"], "size holds numbers in"),
@@ -169,9 +172,44 @@ def test_wrong_usage(stores: dict[str, Path], tmp_path: Path) -> None:
         "no column is called 'kid' to colour by"
         in call("map", stores["north"], "--color", "kid", "-o", tmp_path / "m")[1]
     )
-    code, output = call("map", stores["north"], "-o", stores["north"])
-    assert code == 1
-    assert "would be lost" in output
+    for words in (["map", stores["north"], "-o"], ["search", stores["north"], "--id", "g01", "--gallery"]):
+        for taken in (stores["north"], tmp_path):
+            code, output = call(*words, taken)
+            assert code == 1
+            assert "would be lost" in output
+    assert f"{tmp_path} is no .npy file" in call("search", stores["north"], "--vector", tmp_path)[1]
+
+
+def test_names_are_no_markup(image_folder: Path, tmp_path: Path) -> None:
+    """In a terminal, a gallery and a map."""
+    names = ["[/bold]", "<script>alert(1)</script>", "<!--<script>", "[red]x", '"><img src=x onerror=alert(1)>', "a&b"]
+    rows = [(f"{name} {n}", f"g0{n}.png", name) for n, name in enumerate(names)]
+    pd.DataFrame(rows, columns=["name", "file", "kind"]).to_csv(tmp_path / "t.csv", index=False)
+    run("catalog", "table", tmp_path / "t.csv", "--images", image_folder, "--id", "name", "--image", "file",
+        "--label", "kind", "--survey", "<i>sky</i>", "-o", tmp_path / "t.parquet")  # fmt: skip
+    run("extract", tmp_path / "t.parquet", "--backbone", "tiny", "--size", "28", "-o", tmp_path / "t.h5")
+    page = tmp_path / "out.html"
+    output = run("search", tmp_path / "t.h5", "--id", "[/bold] 0", "--gallery", page)
+    assert all(name in output for name, *_ in rows)
+    html = page.read_text()
+    assert not any(f"<{tag}" in html for tag in ("script", "!--<", "img src=x", "i>"))
+    assert html.count("&lt;i&gt;sky&lt;/i&gt;") >= 6
+    run("map", tmp_path / "t.h5", "--color", "kind", "-o", page)
+    text = page.read_text().split('id="data">')[1].split("</script>")[0]
+    assert "<" not in text
+    assert set(json.loads(text)["columns"]["kind"]["labels"]) == set(names)
+
+
+def test_a_store_is_given_once(stores: dict[str, Path], tmp_path: Path) -> None:
+    link = tmp_path / "link.h5"
+    link.symlink_to(stores["north"])
+    pages = {"search": ["--id", "g01"], "index": ["-o", tmp_path / "i"], "duplicates": ["-o", tmp_path / "p"],
+             "map": ["-o", tmp_path / "m"]}  # fmt: skip
+    for command, words in pages.items():
+        code, output = call(command, stores["north"], link, *words)
+        assert code == 1
+        assert "north.h5 is given twice" in output
+        assert names_in(tmp_path) == ["link.h5"]
 
 
 def test_an_index_of_two_models_is_refused(stores: dict[str, Path], tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from embeddings.search.engine import (
 )
 from embeddings.search.exact import Array, find_neighbours, merge_neighbours
 from embeddings.search.folder import Wish, claim, match_table, read_folder, save
-from embeddings.search.index import GalaxyIndex, fit_whitening, refine
-from embeddings.search.rows import Rows, choose_space, list_members
+from embeddings.search.index import GalaxyIndex, fit_whitening, refine, refuse_few_rows
+from embeddings.search.rows import Rows, choose_space
 from embeddings.search.whitening import Whitening, transform
 from embeddings.store import EmbeddingStore
 
@@ -95,12 +95,16 @@ def build_index(
         raise SearchError(f"the recall is a share from 0 to 1, not {recall}.")
     space = choose_space(stores, layer, pooling)
     wish = Wish(space, stores[0].space_id(space), whiten, kind, recall, random_state)
-    if not list_members(stores)[0].size:
+    rows = Rows(stores, space)
+    if not len(rows):
         raise SearchError("none of the stores' rows has a vector: there is nothing to index.")
+    choose_kind(kind, len(rows), rows.width)  # a wish that cannot be had must not claim the folder
+    if whiten:
+        refuse_few_rows(rows)
     folder = Path(folder)
-    record = claim(folder, wish)
+    claim(folder, wish)
     with FileLock(folder / ".lock"):
-        rows = Rows(stores, space)
+        record = claim(folder, wish)  # as whoever had the lock before left it
         if "files" in record:
             built = _add(folder, record, wish, rows, say)
             if built is not None:
@@ -113,7 +117,7 @@ def quicken(
     index: GalaxyIndex, recall: float = 0.95, random_state: int = 0, say: Say = lambda text: None
 ) -> GalaxyIndex:
     """The same galaxies under an approximate search in memory, where they are many and FAISS is there."""
-    rows, width = index.rows, index.rows.take_vectors(np.array([0])).shape[1]
+    rows, width = index.rows, index.rows.width
     choice = choose_kind("auto", len(rows), width)
     if index.engine is not None or choice.kind == "exact":
         return index
@@ -125,7 +129,7 @@ def quicken(
 
 def _build(folder: Path, wish: Wish, rows: Rows, say: Say) -> Built:
     whitening = fit_whitening(rows, wish.random_state) if wish.whiten else None
-    width = rows.take_vectors(np.array([0])).shape[1]
+    width = rows.width
     choice = choose_kind(wish.kind, len(rows), width)
     record = {**wish.to_record(), "kind": choice.kind, "reason": choice.reason}
     engine = None
@@ -147,7 +151,7 @@ def _add(folder: Path, record: dict[str, Any], wish: Wish, rows: Rows, say: Say)
     if places is None:
         return None
     fresh = np.setdiff1d(np.arange(len(rows)), places)
-    choice = choose_kind(wish.kind, len(rows), rows.take_vectors(np.array([0])).shape[1])
+    choice = choose_kind(wish.kind, len(rows), rows.width)
     if opened.engine is None and choice.kind != "exact":
         say("the index has outgrown an exact search: it is built anew")
         return _build(folder, wish, rows, say)
@@ -156,7 +160,7 @@ def _add(folder: Path, record: dict[str, Any], wish: Wish, rows: Rows, say: Say)
         rows = _reorder(rows, np.concatenate([places, fresh]))
     else:
         rows, measured = _fill(opened.engine, rows, places, opened.whitening, wish, say)
-        if measured.get("recall_at_10", 1.0) < kept.get("recall_at_10", 1.0):
+        if measured and measured["recall_at_10"] <= kept.get("recall_at_10", 1.0):
             kept |= measured  # the label is the lowest that was measured
         kept["effort"] = opened.engine.effort
     save(folder, kept, rows, opened.whitening, opened.engine)

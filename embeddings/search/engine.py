@@ -160,7 +160,7 @@ class Engine:
 
     def raise_effort(self, target: float, measure: Callable[[], Array]) -> Array:
         """
-        Double the effort until the recall, less two standard errors, reaches a target; give the recalls of the last.
+        Raise the effort until the recall, less two standard errors, reaches a target; give the recalls of the last.
 
         Parameters
         ----------

@@ -17,6 +17,7 @@ SCORES = 2**26  # inner products that a numpy search holds at once: 256 MB
 # FAISS takes its matrix-product path only for large batches (faiss.cvar.distance_compute_blas_threshold); that path
 # wins from about eight queries on, and one query alone is fastest as a product of matrix and vector
 BLAS_QUERIES = 8
+GPU_ROWS = 50_000  # fewer are searched faster than they are moved there
 GPU_MAX_K = 2048  # FAISS's limit on GPUs
 
 
@@ -30,7 +31,7 @@ def load_faiss() -> ModuleType | None:
 
 class ExactSearch:
     """
-    Vectors to be searched many times; on a GPU where faiss-gpu is installed and a device is there.
+    Vectors to be searched many times; on a GPU where they are many, faiss-gpu is installed and a device is there.
 
     Parameters
     ----------
@@ -123,9 +124,9 @@ def merge_neighbours(found: list[tuple[Array, Array]], k: int) -> tuple[Array, A
 
 
 def _copy_to_gpu(X: Array) -> Any:
-    """A flat index on the first GPU; None where FAISS knows none, or where the vectors do not fit."""
+    """A flat index on the first GPU; None where FAISS knows none, or where the vectors are few or do not fit."""
     faiss = load_faiss()
-    if faiss is None or not len(X) or not getattr(faiss, "get_num_gpus", int)():
+    if faiss is None or len(X) < GPU_ROWS or not getattr(faiss, "get_num_gpus", int)():
         return None
     try:
         index = faiss.GpuIndexFlatIP(faiss.StandardGpuResources(), X.shape[1])

@@ -23,8 +23,10 @@ OPERATORS: dict[str, Callable[[Array, Any], Any]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_QUOTED = r"'[^']*'|\"[^\"]*\""
-_CONDITION = re.compile(rf"\s*(?P<column>{_QUOTED}|.+?)\s*(?P<sign>!=|<=|>=|==|=|<|>)\s*(?P<value>{_QUOTED}|.*?)\s*")
+# a name or value with a sign in it, or that begins with a quotation, must stand in quotes as a whole: "a <> b" and
+# "a = 'b' or c = 'd'" would mean something else than they say
+_WORDS = r"""'[^']*'|"[^"]*"|[^\s=<>!'"][^=<>!]*?"""
+_CONDITION = re.compile(rf"\s*(?P<column>{_WORDS})\s*(?P<sign>!=|<=|>=|==|=|<|>)\s*(?P<value>{_WORDS})\s*")
 TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -56,17 +58,17 @@ class Condition:
         SearchError
         """
         match = _CONDITION.fullmatch(text)
-        if match is None or (not match["value"]):
+        if match is None:
             raise SearchError(
                 f"{text!r} is no condition. Write COLUMN OP VALUE, with =, !=, <, <=, > or >= between: "
-                "'redshift < 0.1', \"class = 'spiral'\"."
+                "'redshift < 0.1', \"class = 'spiral'\". Repeat --where for several."
             )
         column, value = (_unquote(match[name]) for name in ("column", "value"))
         return cls(column, match["sign"], value, match["value"] != value)
 
     def test(self, values: Array, where: str) -> Array:
         """
-        Which of some values it holds for; for none that is missing.
+        Which of some values it holds for; for none that is missing, unless empty text is what it asks about.
 
         Parameters
         ----------
@@ -85,8 +87,10 @@ class Condition:
             When text is compared with a number.
         """
         if values.dtype.kind in "US":
-            return np.asarray(OPERATORS[self.sign](values.astype(str), self._as_text(where)))
-        compared = np.asarray(OPERATORS[self.sign](values, self._as_number(where)))
+            compared = np.asarray(OPERATORS[self.sign](values.astype(str), self._as_text(where)))
+            return compared & (values != values.dtype.type()) if self.value else compared
+        with np.errstate(over="ignore"):  # beyond what the column's type can hold lies infinity
+            compared = np.asarray(OPERATORS[self.sign](values, self._as_number(where)))
         return compared & ~np.isnan(values) if values.dtype.kind == "f" else compared
 
     def _as_text(self, where: str) -> str:
@@ -105,9 +109,10 @@ class Condition:
                 f"{self}: {self.column} holds numbers in {where}, {self.value!r} is text. Compare it with a number."
             )
         try:
-            return int(self.value)  # a long id is more than a float can hold
+            number = int(self.value)  # a long id is more than a float can hold
         except ValueError:
             return float(self.value)
+        return number if abs(number) < 2**64 else float(self.value)
 
     def __str__(self) -> str:
         value = f"'{self.value}'" if self.quoted else self.value

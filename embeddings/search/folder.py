@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from embeddings.errors import SearchError
 from embeddings.files import claim_folder, hash_file, replace_file
 from embeddings.provenance import Space
 from embeddings.search.engine import Engine
+from embeddings.search.exact import load_faiss
 from embeddings.search.rows import Rows
 from embeddings.search.whitening import Whitening
 from embeddings.store import EmbeddingStore
@@ -27,6 +29,8 @@ Array = np.ndarray[Any, Any]
 
 NAME = "index.json"
 FORMAT, VERSION = "galaxy-sommelier/index", "1.0"
+# what a build writes beside the record, whole or as a draft; a vector that the user put there is not among it
+OURS = re.compile(r"(rows|whitening|index)-([0-9a-f]{16}|draft)\.(npy|npz|faiss)|\..*\.tmp")
 TOLD = ("recall_at_10", "standard_error", "queries")
 
 
@@ -102,7 +106,9 @@ def save(folder: Path, record: dict[str, Any], rows: Rows, whitening: Whitening 
     if engine is not None:
         files["faiss"] = _place(folder, "index", ".faiss", engine.write)
     stores = [describe_store(store, rows.space, folder) for store in rows.stores]
-    versions = {name: version(name) for name in ("galaxy-sommelier", "numpy", *(["faiss-cpu"] if _has_faiss() else []))}
+    versions = {name: version(name) for name in ("galaxy-sommelier", "numpy")}
+    if (faiss := load_faiss()) is not None:  # of faiss-cpu or faiss-gpu
+        versions["faiss"] = faiss.__version__
     date = datetime.now(UTC).isoformat(timespec="seconds")
     whole = {**record, "rows": len(rows), "stores": stores, "files": files, "versions": versions, "date": date}
     with replace_file(folder / NAME) as temporary:
@@ -113,8 +119,7 @@ def save(folder: Path, record: dict[str, Any], rows: Rows, whitening: Whitening 
 def tidy(folder: Path, files: dict[str, str]) -> None:
     """Remove what earlier builds and killed ones left; only the folder's lock makes that safe."""
     for path in folder.iterdir():
-        ours = path.suffix in (".npy", ".npz", ".faiss") or path.name.endswith(".tmp")
-        if ours and path.name not in files.values():
+        if OURS.fullmatch(path.name) and path.name not in files.values():
             path.unlink()
 
 
@@ -136,16 +141,6 @@ def _save_array(path: Path, table: Array) -> None:
 def _save_whitening(path: Path, whitening: Whitening) -> None:
     with path.open("wb") as file:
         np.savez(file, mean=whitening.mean, matrix=whitening.matrix)
-
-
-def _has_faiss() -> bool:
-    from importlib.metadata import PackageNotFoundError
-
-    try:
-        version("faiss-cpu")
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 @dataclass(frozen=True)

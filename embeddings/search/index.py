@@ -254,7 +254,7 @@ class GalaxyIndex:
 
     @cached_property
     def _exact(self) -> ExactSearch:
-        return ExactSearch(transform(self.rows.read_vectors(), self.whitening))
+        return ExactSearch(self.rows.read_vectors(lambda X: transform(X, self.whitening)))
 
     def _search_kept(self, prepared: Array, k: int, keep: Array) -> tuple[Array, Array]:
         """Exactly, among the rows that are kept."""
@@ -315,7 +315,7 @@ class GalaxyIndex:
 
     def _check_vector(self, vector: int | Array) -> Array:
         vector = np.asarray(vector, np.float32)
-        width = self.rows.take_vectors(np.array([0])).shape[1]
+        width = self.rows.width
         if vector.shape != (width,):
             raise SearchError(
                 f"the vector has the shape {vector.shape}; {self.rows.space.name} has {width} dimensions: ({width},)."
@@ -334,10 +334,14 @@ def fit_whitening(rows: Rows, random_state: int = 0) -> Whitening:
     SearchError
         When there are too few rows to learn a covariance from.
     """
+    refuse_few_rows(rows)
+    return Whitening.fit(rows.take_vectors(choose_fit_rows(len(rows), rows.width, random_state)))
+
+
+def refuse_few_rows(rows: Rows) -> None:
+    """Raise unless there are enough rows to learn a covariance from."""
     if len(rows) < MIN_FIT_ROWS:
         raise SearchError(f"{len(rows)} rows are too few to whiten by: at least {MIN_FIT_ROWS} are needed.")
-    width = rows.take_vectors(np.array([0])).shape[1]
-    return Whitening.fit(rows.take_vectors(choose_fit_rows(len(rows), width, random_state)))
 
 
 def refine(engine: Engine, rows: Rows, whitening: Whitening | None, prepared: Array, k: int) -> tuple[Array, Array]:

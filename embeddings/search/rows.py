@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from embeddings.errors import SearchError, did_you_mean
-from embeddings.layout import block_ranges, decode_strings
+from embeddings.layout import PART, block_ranges, decode_strings
 from embeddings.provenance import Space, require_same_model
 from embeddings.search.filters import Condition
 from embeddings.store import EmbeddingStore
@@ -25,6 +26,8 @@ def choose_space(stores: Sequence[EmbeddingStore], layer: int = -1, pooling: str
 
     Raises
     ------
+    SearchError
+        When no store is given, or one twice.
     ProvenanceMismatch
         When different models made the stores.
     StoreError
@@ -33,6 +36,10 @@ def choose_space(stores: Sequence[EmbeddingStore], layer: int = -1, pooling: str
     if not stores:
         raise SearchError("no store was given: what shall be searched?")
     first = stores[0]
+    paths = [store.path.resolve() for store in stores]
+    for store, path in zip(stores, paths, strict=True):
+        if paths.count(path) > 1:
+            raise SearchError(f"{store.path} is given twice: every galaxy would be its own neighbour. Give it once.")
     space = first.space(layer, pooling)
     for store in stores[1:]:
         what = f"{first.path} (here) and {store.path} (there)"
@@ -71,9 +78,24 @@ class Rows:
 
     # vectors
 
-    def read_vectors(self) -> Array:
-        """All vectors as stored, checked against their checksums, (n_rows, embed_dim) float32."""
-        return self._gather(lambda store, row: _read_rows(store, self.space, row), np.arange(len(self)))
+    @cached_property
+    def width(self) -> int:
+        """Dimensions of the space."""
+        return int(self.take_vectors(np.array([0])).shape[1])
+
+    def read_vectors(self, change: Callable[[Array], Array] = np.asarray) -> Array:
+        """
+        All vectors, checked against their checksums, (n_rows, embed_dim) float32.
+
+        Parameters
+        ----------
+        change : callable
+            Done to the rows of each block, so that unchanged ones need no memory of their own.
+        """
+        out = np.empty((len(self), self.width if len(self) else 0), np.float32)
+        for positions, vectors in self.blocks():
+            out[positions] = change(vectors)
+        return out
 
     def take_vectors(self, positions: Array) -> Array:
         """Some vectors from the memory-mapped stores, unchecked, (n_positions, embed_dim) float32."""
@@ -100,6 +122,11 @@ class Rows:
                     yield here[left:right], vectors.astype(np.float32)
 
     # columns
+
+    def list_columns(self) -> list[str]:
+        """What to choose or colour by: the catalogs' columns, `STORE_COLUMNS`, ``part`` where a run knows its split."""
+        parts = [PART] if any(store.has_parts for store in self.stores) else []
+        return list(dict.fromkeys([*(name for store in self.stores for name in store.columns), *STORE_COLUMNS, *parts]))
 
     def column(self, name: str) -> Array:
         """One of `STORE_COLUMNS` or ``image_sha256`` of all rows, (n_rows, ...); strings are encoded."""
@@ -188,6 +215,8 @@ class Rows:
         """
         if not (0 <= ra <= 360 and -90 <= dec <= 90):
             raise SearchError(f"{ra}, {dec} is no place on the sky: ra is 0 to 360, dec -90 to 90, in degrees.")
+        if not radius >= 0:
+            raise SearchError(f"the radius is an angle of 0 or more arcsec, not {radius}.")
         separation = self._measure_separations(ra, dec)
         if np.isnan(separation).all():
             raise SearchError("no galaxy here has a position: search by --id, or give a catalog with ra and dec.")
@@ -249,7 +278,7 @@ class Rows:
         return [survey for survey in self.surveys if survey in lacking]
 
     def _check_column(self, condition: Condition) -> None:
-        known = dict.fromkeys(name for store in self.stores for name in (*store.columns, *STORE_COLUMNS))
+        known = self.list_columns()
         if condition.column not in known:
             raise SearchError(f"{condition}: no column is called {condition.column!r}. "
                               f"{did_you_mean(condition.column, known)}")  # fmt: skip
@@ -266,6 +295,8 @@ def read_column(store: EmbeddingStore, name: str) -> Array | None:
     """A catalog's or a store's own column; None where there is none."""
     if name in store.columns:
         return store.column(name)
+    if name == PART:
+        return store.parts if store.has_parts else None
     if name in STORE_COLUMNS:
         values = store.dataset(name)
         return decode_strings(values) if values.dtype.kind == "S" else values
@@ -278,18 +309,6 @@ def _test_store(store: EmbeddingStore, conditions: Sequence[Condition]) -> Array
         values = read_column(store, condition.column)  # a survey that lacks it has no galaxy that passes
         keep &= False if values is None else condition.test(values, str(store.path))
     return keep
-
-
-def _read_rows(store: EmbeddingStore, space: Space, row: Array) -> Array:
-    keep = np.zeros(len(store), bool)
-    keep[row] = True
-    vectors = store.read_vectors(space, keep)
-    order = np.argsort(row, kind="stable")
-    if (order == np.arange(len(row))).all():
-        return vectors
-    out = np.empty_like(vectors)
-    out[order] = vectors
-    return out
 
 
 def _format_angle(arcsec: float) -> str:

@@ -24,6 +24,7 @@ def write_vectors(
     dec: Any = None,
     provenance: Provenance = PROVENANCE,
     images: np.ndarray | None = None,
+    part: list[str] | None = None,
     **columns: Any,
 ) -> EmbeddingStore:
     """Write a store with these vectors in all its spaces, and open it."""
@@ -41,6 +42,8 @@ def write_vectors(
         "status": encode_strings(["failed: no such file" if row in failed else "ok" for row in range(n_rows)]),
         **{f"catalog/{name}": encode_column(np.asarray(values)) for name, values in columns.items()},
     }
+    if part:
+        arrays["part"] = encode_strings(part)
     stored = vectors.astype(provenance.storage)
     stored[list(failed)] = np.nan
     spaces: dict[Space, Vectors] = {space: Vectors.of(stored) for space in provenance.spaces}

@@ -288,6 +288,37 @@ def test_what_is_no_index(tmp_path: Path) -> None:
         open_index([tmp_path / "index"])
 
 
+def test_what_cannot_be_had_claims_no_folder(tmp_path: Path) -> None:
+    store = write_vectors(tmp_path / "s.h5", draw_clusters(20, WIDTH, 1))
+    for options, message in (({"kind": "ivf"}, "too few rows|too few for"), ({"whiten": True}, "too few to whiten by")):
+        with pytest.raises(SearchError, match=message):
+            build_index([store], tmp_path / "index", **options)  # type: ignore[arg-type]
+        assert not (tmp_path / "index").exists()
+    assert build_index([store], tmp_path / "index").rows == 20
+
+
+def test_a_build_removes_its_own_leavings_and_nothing_else(tmp_path: Path) -> None:
+    store = write_vectors(tmp_path / "s.h5", draw_clusters(20, WIDTH, 1))
+    build_index([store], tmp_path / "index")
+    before = names_in(tmp_path / "index")
+    mine, killed = (
+        ["v.npy", "notes.npz", "other.faiss"],
+        [f"rows-{'0' * 16}.npy", "rows-draft.npy", ".index.json.7.tmp"],
+    )
+    for name in (*mine, *killed):
+        (tmp_path / "index" / name).write_text("x")
+    build_index([store], tmp_path / "index")
+    assert sorted(names_in(tmp_path / "index")) == sorted([*before, *mine])
+
+
+def test_a_recall_that_could_not_be_measured_at_first_is_later(tmp_path: Path) -> None:
+    stores = [write_vectors(tmp_path / f"{name}.h5", draw_clusters(300, WIDTH, seed), name)
+              for seed, name in enumerate("ab")]  # fmt: skip
+    assert "recall_at_10" not in build_index(stores[:1], tmp_path / "index", kind="hnsw").index.label
+    label = build_index(stores, tmp_path / "index", recall=0.95, kind="hnsw").index.label
+    assert (label["queries"], label["recall_at_10"] > 0.9) == (150, True)
+
+
 def test_an_index_moves_with_its_stores(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     store = write_vectors(tmp_path / "here/s.h5", draw_clusters(100, WIDTH, 1))

@@ -129,9 +129,9 @@ def test_the_switch_is_put_back_whatever_happens() -> None:
 
 
 @pytest.mark.skipif(not find_spec("faiss"), reason="no faiss")
-@pytest.mark.parametrize("full", [False, True])
-def test_a_gpu_is_used(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, full: bool) -> None:
-    """With a stand-in that has faiss-gpu's names: its index is asked, and its memory may be full."""
+@pytest.mark.parametrize(("full", "few"), [(False, False), (True, False), (False, True)])
+def test_a_gpu_is_used(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, full: bool, few: bool) -> None:
+    """With a stand-in that has faiss-gpu's names: its index is asked of many rows, and its memory may be full."""
     import faiss
 
     asked: list[int] = []
@@ -150,7 +150,8 @@ def test_a_gpu_is_used(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
     monkeypatch.setattr(faiss, "StandardGpuResources", lambda: "resources", raising=False)
     monkeypatch.setattr(faiss, "GpuIndexFlatIP", GpuIndexFlatIP, raising=False)
+    monkeypatch.setattr(exact, "GPU_ROWS", 501 if few else 500)
     X, queries = rng.normal(size=(500, 8)).astype("f4"), rng.normal(size=(20, 8)).astype("f4")
     _, rows = ExactSearch(X).search(queries, 5)
     np.testing.assert_array_equal(rows, np.argsort(-(queries @ X.T), axis=1)[:, :5])
-    assert asked == ([] if full else [5])
+    assert asked == ([] if full or few else [5])

@@ -29,13 +29,18 @@ PYTHON = {"=": operator.eq, "==": operator.eq, "!=": operator.ne, "<": operator.
         ("'odd = name' > 3", "odd = name", ">", "3", False),
         ("my column == 2e-3", "my column", "==", "2e-3", False),
         ("remark = ''", "remark", "=", "", True),
+        ("remark = it's", "remark", "=", "it's", False),
     ],
 )
 def test_conditions_are_taken_apart(text: str, column: str, sign: str, value: str, quoted: bool) -> None:
     assert Condition.parse(text) == Condition(column, sign, value, quoted)
 
 
-@pytest.mark.parametrize("text", ["", "redshift", "< 3", "redshift <", "redshift ~ 3", "__import__('os')"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "redshift", "< 3", "redshift <", "redshift ~ 3", "__import__('os')", "kind <> x", "z => 3", "kind == = x",
+     "kind = 'a' or kind = 'b'", "kind = a and z < 3", "kind = 'a", "kind = 'it''s'"],
+)  # fmt: skip
 def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(SearchError, match=r"is no condition. Write COLUMN OP VALUE"):
         Condition.parse(text)
@@ -59,12 +64,31 @@ def test_numbers_compare_as_in_python_and_a_missing_one_never_passes(
 )
 def test_text_compares_as_in_python(values: list[str], sign: str, value: str) -> None:
     passed = Condition.parse(f"x {sign} '{value}'").test(np.array(values), "here")
-    assert passed.tolist() == [PYTHON[sign](x, value) for x in values]
+    assert passed.tolist() == [(x != "" or value == "") and PYTHON[sign](x, value) for x in values]
+
+
+def test_missing_text_passes_only_where_it_is_asked_for() -> None:
+    values = np.array(["spiral", "", "smooth"])
+    passed = {text: Condition.parse(text).test(values, "here").tolist()
+              for text in ("class != spiral", "class < z", "class = ''", "class != ''")}  # fmt: skip
+    assert passed == {
+        "class != spiral": [False, False, True],
+        "class < z": [True, False, True],
+        "class = ''": [False, True, False],
+        "class != ''": [True, False, True],
+    }
 
 
 def test_long_numbers_keep_their_digits() -> None:
     ids = np.array([587722981742084144, 587722981742084145])  # one float64 for both
     assert Condition.parse("objid = 587722981742084145").test(ids, "here").tolist() == [False, True]
+
+
+@pytest.mark.parametrize("values", [np.array([1, 2]), np.float16([1, 2]), np.float32([1, 2]), np.array([1.0, 2.0])])
+@pytest.mark.parametrize("value", ["1e5", "1" + "0" * 400, "18446744073709551616", "1e999"])
+def test_numbers_beyond_a_column_s_type_are_larger_than_all(values: np.ndarray, value: str) -> None:
+    assert Condition.parse(f"x < {value}").test(values, "here").tolist() == [True, True]
+    assert Condition.parse(f"x < -{value}").test(values, "here").tolist() == [False, False]
 
 
 def test_truth_has_its_words() -> None:

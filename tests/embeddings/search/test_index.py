@@ -184,6 +184,17 @@ def test_models_are_not_mixed(tmp_path: Path) -> None:
         GalaxyIndex.over([a], layer=1)
 
 
+def test_the_part_of_a_fine_tuning_can_be_asked_for(tmp_path: Path) -> None:
+    tuned = write_vectors(tmp_path / "a.h5", draw_clusters(6, 6, 1), part=["train", "", "val", "test", "val", ""])
+    other = write_vectors(tmp_path / "b.h5", draw_clusters(6, 6, 2), "south")
+    index = GalaxyIndex.over([tuned, other])
+    assert set(index.search(8, 9, where=["part = val"]).positions) == {2, 4}
+    assert set(index.search(8, 9, where=["part != train"]).positions) == {2, 3, 4}
+    assert set(index.search(8, 9, where=["part = ''"]).positions) == {1, 5}
+    with pytest.raises(SearchError, match="no column is called 'part'"):
+        GalaxyIndex.over([other]).search(0, where=["part = val"])
+
+
 def test_side_by_side_spaces_are_searched(tmp_path: Path) -> None:
     index = open_index([write_vectors(tmp_path / "a.h5", draw_clusters(20, 6, 1)).path], pooling="cls+patch-mean")
     assert index.rows.take_vectors(np.arange(2)).shape == (2, 12)
