@@ -194,13 +194,13 @@ class Material:
 def _train(config: Config, world: World, trackers: Sequence[Tracker], report: Report | None) -> None:
     if config.init:
         RunRecord.open(config.init).require_finished()
-    source = find_backbone(str(config.init or config.model.backbone), None if config.init else config.model.revision)
-    source.check_size(config.data.size)
-    recipe = Recipe(config.data.recipe, config.data.size)
-    table = read_galaxies(
+    table = read_galaxies(  # before the backbone: a hub that does not answer takes its time
         config.data.catalogs, config.data.images, config.data.targets, config.data.min_votes, config.data.limit,
         config.seed,
     )  # fmt: skip
+    source = find_backbone(str(config.init or config.model.backbone), None if config.init else config.model.revision)
+    source.check_size(config.data.size)
+    recipe = Recipe(config.data.recipe, config.data.size)
     rendering = choose_rendering(
         table.paths, config.data.stretch, config.data.bands, config.data.cutout, config.data.max_missing
     )
@@ -361,7 +361,12 @@ def _describe_run(
         "format": FORMAT,
         "version": VERSION,
         "epochs": config.training.epochs,
-        "backbone": {"name": source.name, "revision": source.revision, "weights_sha256": source.weights_sha256},
+        "backbone": {
+            "name": source.name,
+            "revision": source.revision,
+            "weights_sha256": source.weights_sha256,
+            "trained": source.trained,
+        },
         "recipe": {"name": recipe.name, "size": recipe.size, "mean": list(recipe.mean), "std": list(recipe.std)},
         "rendering": rendering.to_dict(),
         "space": {"layer": source.depth, "pooling": config.model.pooling},

@@ -80,6 +80,7 @@ def test_a_run_leaves_everything_it_promises(run: Run, catalog: Path) -> None:
     assert len(log) - 2 == run.metrics["steps"] == epochs[-1]["step"]
     card = (run.folder / "README.md").read_text()
     assert f"{run.metrics['split']['test']} test" in card
+    assert f"fine-tuned from `{run.record['backbone']['name']}`,\n" in card  # trained: nothing else is said
     assert f"| {run.metrics['test']['average']['r']:.3f} |" in card or "mean over targets | -" in card
 
 
