@@ -254,6 +254,8 @@ def _compare_embeddings(
     if a.store is None or b.store is None:
         without = [f"{name} is a {side.kind}" for name, side in (("A", a), ("B", b)) if side.store is None]
         return Finding("embedding", how, reason=f"only stores have embeddings: {' and '.join(without)}")
+    if a.store.path.samefile(b.store.path):
+        return Finding("embedding", how, reason="A and B are one store: every row is its own copy")
     try:
         space = choose_space([a.store, b.store], layer, pooling)
     except (ProvenanceMismatch, StoreError) as error:

@@ -36,7 +36,7 @@ def test_a_card_says_the_similarity_as_a_distance_too(index: GalaxyIndex, tmp_pa
     write_gallery(path, index, [(found, 0)])
     vectors = index.rows.take_vectors(np.array([0, found.positions[0]])).astype(np.float64)
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    assert f"at {math.dist(*units):.3f}" in path.read_text()
+    assert f"distance {math.dist(*units):.3f}" in path.read_text()
     write_gallery(path, index, [(index.search(index.rows.take_vectors(np.array([0]))[0], 1), None)])
     assert "a vector" in path.read_text()
 

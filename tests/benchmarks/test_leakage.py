@@ -217,8 +217,12 @@ def test_stores_of_different_models_have_nothing_to_compare(tmp_path: Path) -> N
     assert (test["checkable"], test["rows"], test["objects"], test["pairs"]) == (False, None, None, None)
     assert "different models" in test["reason"]
     assert "weights_sha256" in test["reason"]
-    test = by_test(audit(a.path, a.path, layer=1))["embedding"]
+    same = write_vectors(tmp_path / "c.h5", X, "south")
+    test = by_test(audit(a.path, same.path, layer=1))["embedding"]
     assert "does not hold L1-cls" in test["reason"]
+    test = by_test(audit(a.path, a.path))["embedding"]
+    assert (test["checkable"], test["rows"]) == (False, None)
+    assert "one store" in test["reason"]
 
 
 def fits_provenance(**images) -> Provenance:
