@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,3 +122,15 @@ def join_world(device: str = "auto") -> Iterator[World]:
         yield World(int(os.environ["RANK"]), size, torch.device(chosen))
     finally:
         dist.destroy_process_group()
+
+
+def leave_world() -> None:
+    """
+    End a process of several at once, when its work is done; alone, do nothing.
+
+    Threads of gloo now and then abort a process that is left to end by itself, and torchrun calls that a failure.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

@@ -50,13 +50,15 @@ def finetune(config: str, overrides: tuple[str, ...], show: bool, as_json: bool)
         click.echo((loaded.to_yaml() if overrides else read_config(config)).rstrip())
         return
     run, words = _train(loaded)
-    if os.environ.get("RANK", "0") != "0":  # of several processes the first speaks
-        return
-    if as_json:
-        click.echo(json.dumps({"run": str(run.folder), "metrics": run.metrics}, indent=1))
-    else:
-        click.echo(words, nl=False)
-        _print_run(run, loaded)
+    if os.environ.get("RANK", "0") == "0":  # of several processes the first speaks
+        if as_json:
+            click.echo(json.dumps({"run": str(run.folder), "metrics": run.metrics}, indent=1))
+        else:
+            click.echo(words, nl=False)
+            _print_run(run, loaded)
+    from finetune.parallel import leave_world
+
+    leave_world()
 
 
 def _train(config: Config) -> tuple[Run, str]:

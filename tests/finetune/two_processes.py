@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from finetune.parallel import World, join_world
+from finetune.parallel import World, join_world, leave_world
 from tests.finetune.training import make_config, make_trainer
 
 
@@ -40,3 +40,4 @@ def main(folder: Path, changes: dict[str, object]) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    leave_world()
