@@ -81,7 +81,10 @@ def test_a_run_leaves_everything_it_promises(run: Run, catalog: Path) -> None:
     card = (run.folder / "README.md").read_text()
     assert f"{run.metrics['split']['test']} test" in card
     assert f"fine-tuned from `{run.record['backbone']['name']}`,\n" in card  # trained: nothing else is said
-    assert f"| {run.metrics['test']['average']['r']:.3f} |" in card or "mean over targets | -" in card
+    average = run.metrics["test"]["average"]
+    r, error = ("-" if average[name] is None else f"{average[name]:.3f}" for name in ("r", "mae"))
+    assert f"| mean over targets | {r} |" in card
+    assert f"| {error} |" in card
 
 
 def test_transformers_alone_loads_the_backbone(run: Run, tiny_folder: Path) -> None:
