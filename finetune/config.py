@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from embeddings.errors import SommelierError, did_you_mean
-from finetune.keys import explain_errors, explain_unknown, list_keys
+from finetune import documents
+from finetune.documents import ConfigError as ConfigError
 from finetune.sections import Augmentation, Data, Model, Section, Split, Tracking, Training
 
 # what may differ between two calls that go on with the same run: where things lie, and who looks on
@@ -27,10 +24,6 @@ IMMATERIAL = (
     "training.checkpoint_steps",
 )
 COUNT_LOSSES = ("multinomial", "dirichlet-multinomial", "beta-binomial")
-
-
-class ConfigError(SommelierError):
-    """A configuration that cannot be read, or that asks for what cannot be."""
 
 
 def is_smaller_better(metric: str) -> bool:
@@ -81,26 +74,9 @@ class Config(Section):
         return load_config(path)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, but 1e-4 is a number, and no key stands twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [name for number, name in enumerate(names) if name in names[:number]]
-        if twice:
-            raise yaml.MarkedYAMLError(None, None, f"the key {twice[0]!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
 def list_shipped() -> list[str]:
     """The names of the configurations that come with the program."""
-    folder = resources.files("finetune") / "configs"
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+    return documents.list_shipped("finetune", "configs")
 
 
 def read_config(source: Path | str) -> str:
@@ -112,17 +88,7 @@ def read_config(source: Path | str) -> str:
     ConfigError
         When it cannot be read.
     """
-    path = Path(source)
-    name = path.name.removesuffix(".yaml")
-    try:
-        if not path.exists() and path.parent == Path() and name in list_shipped():
-            return (resources.files("finetune") / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        near = did_you_mean(name, list_shipped())
-        raise ConfigError(f"{source} is no file, and no configuration of the program's own. {near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source} cannot be read as text: {error}") from error
+    return documents.read_document(source, "finetune", "configs", "configuration")
 
 
 def load_config(source: Path | str, overrides: Sequence[str] = ()) -> Config:
@@ -141,53 +107,7 @@ def load_config(source: Path | str, overrides: Sequence[str] = ()) -> Config:
     ConfigError
         When the file cannot be read; for an unknown key, with the nearest; for a wrong value, with what is allowed.
     """
-    values = _parse(read_config(source), str(source))
-    if not isinstance(values, dict):
-        raise ConfigError(f"{source} holds {type(values).__name__}; a configuration has keys such as run, data, model.")
-    names = [_override(values, override) for override in overrides]
-    _list_texts(values)
-    try:
-        # as JSON, pydantic takes texts for paths and lists for tuples, and nothing else for what it is not
-        return Config.model_validate_json(json.dumps(values, default=str), strict=True)
-    except ValidationError as error:
-        lines = [f"{'--set' if key in names else source}: {text}" for key, text in explain_errors(error, Config)]
-        raise ConfigError("\n".join(lines)) from None
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
-
-
-def _override(values: dict[str, Any], override: str) -> str:
-    """Put one ``key=value`` into nested values; the key's name."""
-    name, equals, text = override.partition("=")
-    name = name.strip()
-    if not equals:
-        raise ConfigError(f"--set {override}: write key=value, as training.epochs=3.")
-    keys = list_keys(Config)
-    if name not in keys and not any(key.startswith(f"{name}.") for key in keys):
-        raise ConfigError(f"--set {override}: {explain_unknown(name, keys)}")
-    *sections, last = name.split(".")
-    for section in sections:
-        if not isinstance(values.get(section), dict):
-            values[section] = {}
-        values = values[section]
-    values[last] = text if text.startswith("*") else _parse(text, f"--set {override}")  # a glob, no YAML alias
-    return name
-
-
-def _list_texts(values: dict[str, Any]) -> None:
-    """One text stands for a list of one."""
-    for name in (name for name, key in list_keys(Config).items() if key.is_list):
-        *sections, last = name.split(".")
-        inner: Any = values
-        for section in sections:
-            inner = inner.get(section) if isinstance(inner, dict) else None
-        if isinstance(inner, dict) and isinstance(inner.get(last), str):
-            inner[last] = [inner[last]]
+    return documents.validate_document(read_config(source), source, Config, overrides)
 
 
 def list_changes(old: Config, new: Config) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -75,8 +75,31 @@ def list_keys(model: type[BaseModel], prefix: str = "") -> dict[str, Key]:
     return {key.name: key for key in _walk(model, prefix)}
 
 
+def find_key(name: str, keys: Iterable[str]) -> str | None:
+    """The key that a dotted name is of, where ``*`` in a key stands for any name: ``models.*.head``; None for none."""
+    parts = name.split(".")
+    for key in keys:
+        wanted = key.split(".")
+        if len(wanted) == len(parts) and all(w in ("*", part) for w, part in zip(wanted, parts, strict=True)):
+            return key
+    return None
+
+
+def list_sections(keys: Iterable[str]) -> list[str]:
+    """The names of the sections that keys are in: ``training`` of ``training.epochs``."""
+    found: dict[str, None] = {}
+    for key in keys:
+        parts = key.split(".")
+        found |= dict.fromkeys(".".join(parts[:n]) for n in range(1, len(parts)))
+    return list(found)
+
+
 def _walk(model: type[BaseModel], prefix: str) -> Iterator[Key]:
     for name, field in model.model_fields.items():
+        named = _find_named(field)
+        if named is not None:
+            yield from _walk(named, f"{prefix}{name}.*.")
+            continue
         section, optional = _find_section(field)
         if section is None or optional:
             required = field.is_required()
@@ -91,6 +114,12 @@ def _find_section(field: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
     kinds = _split_union(field.annotation)
     sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
     return (sections[0] if sections else None), NoneType in kinds
+
+
+def _find_named(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a mapping of sections that the user names."""
+    value = get_args(field.annotation)[1] if get_origin(field.annotation) is dict else None
+    return value if isinstance(value, type) and issubclass(value, BaseModel) else None
 
 
 def _split_union(annotation: Any) -> tuple[Any, ...]:
@@ -123,7 +152,9 @@ def _name(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return ", ".join(map(str, get_args(kind)))
     if get_origin(kind) is tuple:
-        return f"a list of {PLURALS[get_args(kind)[0]]}"
+        return f"a list of {PLURALS.get(get_args(kind)[0], 'values')}"
+    if get_origin(kind) is dict:
+        return "keys and values"
     return "a section" if issubclass(kind, BaseModel) else WORDS[kind]
 
 
@@ -152,7 +183,7 @@ def _explain(details: ErrorDetails, keys: dict[str, Key]) -> tuple[str, str]:
         return name, explain_unknown(name, keys)
     if details["type"] == "value_error":  # of the models' own checks, which name their keys
         return name, str(details["ctx"]["error"])
-    key = keys.get(name)
+    key = keys.get(find_key(name, keys) or "")
     if details["type"] == "missing":
         what = f" ({key.meaning})" if key else ", a section"
         return name, f"{name} is missing{what}."
@@ -170,7 +201,11 @@ def explain_unknown(name: str, keys: dict[str, Key]) -> str:
     if elsewhere:
         return f"there is no key {name!r}. Did you mean " + " or ".join(map(repr, elsewhere)) + "?"
     start = f"{section}." if section else ""
-    siblings = dict.fromkeys(key[len(start) :].split(".")[0] for key in keys if key.startswith(start))
+    depth = name.count(".")
+    paths = [parts for parts in (key.split(".") for key in keys) if len(parts) > depth]
+    siblings = dict.fromkeys(
+        parts[depth] for parts in paths if not depth or find_key(section, [".".join(parts[:depth])])
+    )
     near = did_you_mean(last, siblings, limit=len(siblings))
     if near.startswith("Did"):  # whole keys, to be copied
         near = near.replace(" '", f" '{start}")
