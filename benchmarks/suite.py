@@ -1,0 +1,288 @@
+"""A suite: which surveys, training sets and models are compared, and by which protocol; one validated YAML file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from benchmarks.splits import SplitRecipe
+from embeddings.errors import did_you_mean
+from embeddings.provenance import Space
+from finetune import documents
+from finetune.documents import ConfigError as ConfigError
+from finetune.sections import Section
+
+FROZEN = "frozen"
+PACKAGE, FOLDER = "benchmarks", "suites"
+Protocol = Literal["sound", "published"]
+Objects = Literal["new", "same", "both"]
+
+
+class Survey(Section):
+    """Where a survey's galaxies are."""
+
+    catalog: Annotated[
+        Path | None, Field(description="galaxies with images and votes: what is missing is extracted")
+    ] = None
+    store: Annotated[Path | None, Field(description="embeddings that are there, instead of a catalog")] = None
+    images: Annotated[Path | None, Field(description="folder of the images, instead of the catalog's")] = None
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if self.catalog is None and self.store is None:
+            raise ValueError("a survey needs a catalog, or a store: surveys.NAME.catalog=FILE.parquet.")
+        return self
+
+
+class Extraction(Section):
+    """How images become the frozen embeddings; as `sommelier extract` has it."""
+
+    layers: Annotated[tuple[int, ...], Field(min_length=1, description="blocks of the backbone, from 1; -1: last")] = (
+        -1,
+    )
+    pools: Annotated[tuple[str, ...], Field(min_length=1, description="cls, patch-mean")] = ("cls", "patch-mean")
+    size: Annotated[int | None, Field(ge=14, description="side of the square that the backbone sees; null: 224")] = None
+    recipe: Annotated[Literal["whole", "hf"] | None, Field(description="as extract has it")] = None
+    stretch: Annotated[str | None, Field(description="for FITS, as extract has it")] = None
+    bands: Annotated[tuple[str, ...], Field(description="for FITS, blue to red")] = ()
+    cutout: Annotated[float | None, Field(gt=0, description="for FITS: arcsec")] = None
+    precision: Annotated[str, Field(description="auto, fp32, bf16, fp16")] = "auto"
+    device: Annotated[str, Field(description="auto, cpu, cuda, cuda:1, mps")] = "auto"
+    batch_size: Annotated[int | None, Field(ge=1, description="images in a batch; null: as the device has")] = None
+    workers: Annotated[int | None, Field(ge=1, description="processes; null: as the machine has")] = None
+    threads: Annotated[int | None, Field(ge=1, description="of each worker; null: as the machine has")] = None
+
+
+class Split(Section):
+    """Who learns, who chooses, who is tested."""
+
+    method: Annotated[
+        Literal["hash", "blocks", "sequential"],
+        Field(description="sky objects by a hash of their names; blocks of sky; rows in their order, as the study did"),
+    ] = "hash"
+    val: Annotated[float, Field(gt=0, lt=1, description="share that chooses")] = 0.1
+    test: Annotated[float, Field(gt=0, lt=1, description="share that is tested")] = 0.2
+    seed: Annotated[int, Field(ge=0, description="another one cuts otherwise")] = 0
+    nside: Annotated[int, Field(ge=1, description="of the blocks, a power of 2")] = 8
+
+    def to_recipe(self) -> SplitRecipe:
+        """As `benchmarks.splits` takes it."""
+        return SplitRecipe(self.method, self.val, self.test, self.seed, nside=self.nside)
+
+
+class Training(Section):
+    """One training set."""
+
+    surveys: Annotated[tuple[str, ...], Field(min_length=1, description="names of surveys; the first is at home")]
+    balance: Annotated[
+        Literal["natural", "equal"], Field(description="as many rows as there are, or equally many of each survey")
+    ] = "natural"
+    select: Annotated[
+        Literal["all", "overlap", "most-votes"],
+        Field(
+            description="all rows; or of the first survey as many as the second has: first those that both saw, or "
+            "those with most votes"
+        ),
+    ] = "all"
+    budget: Annotated[str | None, Field(description="as many sky objects as this other training set has")] = None
+    size: Annotated[int | None, Field(ge=14, description="another size of the images than extraction.size")] = None
+    zeroed: Annotated[tuple[str, ...], Field(description="surveys whose labels are all 0, as happened in the study")] = ()
+
+
+class Model(Section):
+    """A head on embeddings, or a fine-tune."""
+
+    head: Annotated[str | None, Field(description="a head: mean, random, ridge, knn, ...")] = None
+    on: Annotated[str, Field(description="whose embeddings: frozen, or the name of a fine-tune among the models")] = (
+        FROZEN
+    )
+    finetune: Annotated[str | None, Field(description="a configuration: head, lora, full, or a file")] = None
+    set: Annotated[dict[str, Any], Field(description="what replaces the configuration's: training.epochs: 5")] = {}
+    seeds: Annotated[int | None, Field(ge=1, description="how many; null: as seeds has it")] = None
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if (self.head is None) == (self.finetune is None):
+            raise ValueError("a model is either a head or a fine-tune: write head: ridge, or finetune: full.")
+        if self.finetune is not None and self.on != FROZEN:
+            raise ValueError("on goes with head; a fine-tune sees images.")
+        if self.head is not None and self.set:
+            raise ValueError("set goes with finetune; heads choose their settings by themselves.")
+        return self
+
+
+class Seeds(Section):
+    """How many seeds; each draws the training set and the initialisation anew."""
+
+    heads: Annotated[int, Field(ge=1, description="of each head")] = 5
+    finetunes: Annotated[int, Field(ge=1, description="of each fine-tune, and heads on it")] = 3
+    first: Annotated[int, Field(ge=0, description="the first seed; the others follow")] = 0
+    redraw: Annotated[
+        float, Field(gt=0, le=1, description="share of the training objects that each seed learns from; 1: all")
+    ] = 0.8
+
+
+class Recalibration(Section):
+    """How few labels of the target survey buy back the drop."""
+
+    labels: Annotated[tuple[int, ...], Field(description="numbers of galaxies; [] for none")] = (10, 30, 100, 300, 1000)
+    draws: Annotated[int, Field(ge=1, description="of each number")] = 20
+
+
+class Reference(Section):
+    """What all others are compared with."""
+
+    model: Annotated[str | None, Field(description="a model; null: the first head that is no floor")] = None
+    training: Annotated[str | None, Field(description="a training set; null: the first")] = None
+
+
+class Suite(Section):
+    """
+    What a benchmark compares.
+
+    Every key is described in its section.
+    """
+
+    title: Annotated[str, Field(description="of the report")] = "Benchmark"
+    question: Annotated[str, Field(description="what the report answers")] = ""
+    protocol: Annotated[
+        Protocol, Field(description="sound, or published: the choices of the reference study, to lay beside its tables")
+    ] = "sound"
+    objects: Annotated[
+        Objects,
+        Field(description="tests of galaxies that no survey showed in training (new), that one may have (same), both"),
+    ] = "new"
+    surveys: Annotated[dict[str, Survey], Field(min_length=1, description="by name")]
+    backbone: Annotated[str, Field(min_length=1, description="hub id, model folder, run folder, or tiny")]
+    revision: Annotated[str | None, Field(description="branch, tag or commit on the hub")] = None
+    extraction: Extraction = Extraction()
+    spaces: Annotated[
+        Literal["joined", "each"],
+        Field(description="heads read the last layer with all pools side by side; or each layer and pool on its own"),
+    ] = "joined"
+    targets: Annotated[tuple[str, ...], Field(min_length=1, description="globs of the answers to predict")] = ("*",)
+    min_votes: Annotated[int, Field(ge=0, description="a label of fewer votes counts as not asked, where votes are")] = 2
+    split: Split = Split()
+    trainings: Annotated[dict[str, Training], Field(min_length=1, description="training sets by name")]
+    budgets: Annotated[tuple[int, ...], Field(description="numbers of training objects, beside all of them")] = ()
+    models: Annotated[dict[str, Model], Field(min_length=1, description="by name")]
+    tests: Annotated[tuple[str, ...], Field(description="surveys; []: all")] = ()
+    test_size: Annotated[int | None, Field(ge=14, description="size of test images of other surveys; null: as trained")] = (
+        None
+    )
+    seeds: Seeds = Seeds()
+    resamples: Annotated[int, Field(ge=10_000, description="draws of sky objects that intervals come from")] = 10_000
+    reference: Reference = Reference()
+    audit: Annotated[bool, Field(description="look for near-identical embeddings of training and test galaxies")] = True
+    recalibration: Recalibration = Recalibration()
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        finetunes = [name for name, model in self.models.items() if model.finetune]
+        for name, training in self.trainings.items():
+            for survey in (*training.surveys, *training.zeroed):
+                _require(survey, self.surveys, f"trainings.{name}.surveys")
+            if training.budget:
+                _require(training.budget, [other for other in self.trainings if other != name], f"trainings.{name}.budget")
+                if self.trainings[training.budget].budget:
+                    raise ValueError(f"trainings.{name}.budget is {training.budget!r}, which has a budget itself.")
+            if training.select != "all" and len(training.surveys) != 2:
+                raise ValueError(f"trainings.{name}.select is {training.select!r}; that needs two surveys.")
+        for name, model in self.models.items():
+            if model.head and model.on != FROZEN:
+                _require(model.on, finetunes, f"models.{name}.on")
+        for survey in self.tests:
+            _require(survey, self.surveys, "tests")
+        if self.reference.model:
+            _require(self.reference.model, self.models, "reference.model")
+        if self.reference.training:
+            _require(self.reference.training, self.trainings, "reference.training")
+        if finetunes and any(survey.catalog is None for survey in self.surveys.values()):
+            raise ValueError("fine-tunes see images: give every survey a catalog, surveys.NAME.catalog=FILE.parquet.")
+        if any("/" in name or name != name.strip() for name in (*self.trainings, *self.models, *self.surveys)):
+            raise ValueError("names of surveys, trainings and models become names of files: without / and outer blanks.")
+        return self
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """The surveys to test on."""
+        return self.tests or tuple(self.surveys)
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The surveys that any training set has."""
+        return tuple(name for name in self.surveys if any(name in t.surveys for t in self.trainings.values()))
+
+    @property
+    def reference_model(self) -> str:
+        """The model that others are compared with: the named one, or the first head that looks at images and learns."""
+        floors = ("mean", "random")
+        heads = [name for name, model in self.models.items() if model.head not in floors]
+        return self.reference.model or (heads or list(self.models))[0]
+
+    @property
+    def reference_training(self) -> str:
+        """The training set that others are compared with."""
+        return self.reference.training or next(iter(self.trainings))
+
+    def list_spaces(self, layers: Sequence[int]) -> list[Space]:
+        """The spaces that heads read, of the layers that the stores hold, counted from 1."""
+        if self.spaces == "each":
+            return [Space(layer, pool) for layer in sorted(layers) for pool in self.extraction.pools]
+        return [Space(max(layers), "+".join(self.extraction.pools))]
+
+    def to_yaml(self) -> str:
+        """Every key, as YAML that `load_suite` reads."""
+        return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=110))
+
+    @property
+    def digest(self) -> str:
+        """Of all keys, 16 hex digits."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _require(name: str, known: Any, where: str) -> None:
+    if name not in known:
+        raise ValueError(f"{where} names {name!r}. {did_you_mean(name, known)}")
+
+
+def list_suites() -> list[str]:
+    """The names of the suites that come with the program."""
+    return documents.list_shipped(PACKAGE, FOLDER)
+
+
+def read_suite(source: Path | str) -> str:
+    """
+    The text of a suite, comments and all: of a file, or of one that comes with the program.
+
+    Raises
+    ------
+    ConfigError
+        When it cannot be read.
+    """
+    return documents.read_document(source, PACKAGE, FOLDER, "suite")
+
+
+def load_suite(source: Path | str, overrides: Sequence[str] = ()) -> Suite:
+    """
+    Read and check a suite.
+
+    Parameters
+    ----------
+    source : path or str
+        A YAML file, or the name of one that comes with the program: ``stages``.
+    overrides : sequence of str
+        ``surveys.sdss.catalog=my.parquet``: what replaces the file's; values are YAML.
+
+    Raises
+    ------
+    ConfigError
+        For what is no suite, an unknown key, with the nearest, or a wrong value, with what is allowed.
+    """
+    return documents.validate_document(read_suite(source), source, Suite, overrides, "suite")
