@@ -25,7 +25,7 @@ from heads.metrics import score_pooled
 
 Array = np.ndarray[Any, Any]
 RECORD, FORMAT, VERSION, KIND = "benchmark.json", "galaxy-sommelier/benchmark", "1.0", "benchmark"
-SUITE, CELLS, SAMPLES = "suite.yaml", "cells", "samples"
+SUITE, SPLIT, CELLS, SAMPLES = "suite.yaml", "split.parquet", "cells", "samples"
 COPY = "copied votes"  # of the other survey: no model, a yardstick
 Interval = list[float | None]  # value, low, high
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +15,9 @@ from embeddings.files import replace_file
 
 Array = np.ndarray[Any, Any]
 ARRAYS = ("ids", "Y", "whole", "votes", "totals", "groups", "seen", "ra", "dec")
+ANSWERS = ("Y", "whole", "votes", "totals")  # with a column an answer
 PROPERTY = "property: "
-Objects = Literal["new", "same"]
+Objects = Literal["new", "same", "pool"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class Sample:
     Attributes
     ----------
     survey : str
-    objects : {'new', 'same'}
-        No training set shows any of its sky objects in any survey; or some may.
+    objects : {"new", "same", "pool"}
+        No training set shows any of its sky objects in any survey; or some may; or galaxies to recalibrate with, no
+        test.
     ids : (n_rows,) array of str
     Y : (n_rows, n_targets) float32 array
         Labels that count, NaN elsewhere.
@@ -71,13 +73,23 @@ class Sample:
     def title(self) -> str:
         """As tables and figures call it."""
         n = int(self.seen.sum())
-        what = "new objects" if self.objects == "new" else f"all objects ({n} of {len(self)} seen in training)"
+        seen = f"all objects ({n} of {len(self)} seen in training)"
+        what = {"new": "new objects", "same": seen, "pool": "to recalibrate with"}[self.objects]
         return f"{name_survey(self.survey)}, {what}"
 
     @property
     def n_labelled(self) -> int:
         """How many have a label that counts."""
         return int((~np.isnan(self.Y)).any(axis=1).sum())
+
+    def take(self, rows: Array) -> Sample:
+        """Some of the galaxies, chosen by booleans."""
+        properties = {name: values[rows] for name, values in self.properties.items()}
+        return replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS}, properties=properties)
+
+    def answer(self, columns: Array) -> Sample:
+        """Some of the answers, by their columns."""
+        return replace(self, **{name: getattr(self, name)[:, columns] for name in ANSWERS})
 
     def write(self, file: Path) -> None:
         """Write npz without pickles."""

@@ -1,0 +1,172 @@
+"""The leakage audit of a suite: every training set against every test, before anything is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.leakage import Audit, Finding, audit
+from benchmarks.material import SurveyTable
+from benchmarks.samples import Sample
+from benchmarks.sides import Side
+from benchmarks.splits import SkySplit
+from benchmarks.suite import Suite
+from embeddings.duplicates import find_duplicates
+from embeddings.errors import ProvenanceMismatch, SommelierError
+from embeddings.provenance import Space
+from embeddings.store import EmbeddingStore
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class SuiteAudit:
+    """
+    What was found.
+
+    Attributes
+    ----------
+    records : list of dict
+        ``training, test, n, tests, found``, of each training set and test; as `benchmarks.leakage.Audit.to_dict`.
+    leaked : dict of str to (n_rows,) bool array
+        By test: rows that any training set shows, by whatever told.
+    """
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    leaked: dict[str, Array] = field(default_factory=dict)
+
+
+def audit_samples(
+    suite: Suite, tables: Mapping[str, SurveyTable], stores: Mapping[str, Path], samples: Mapping[str, Sample],
+    split: SkySplit,
+) -> SuiteAudit:  # fmt: skip
+    """
+    Look for test galaxies among those that any seed may learn from or choose with.
+
+    Parameters
+    ----------
+    suite : Suite
+    tables : mapping of str to SurveyTable
+    stores : mapping of str to Path
+        The frozen store of each survey, whose embeddings are compared.
+    samples : mapping of str to Sample
+        Tests, by name.
+    split : SkySplit
+        Knows places and images.
+    """
+    found = SuiteAudit(leaked={name: np.zeros(len(sample), bool) for name, sample in samples.items()})
+    near = NearPairs(stores, suite.audit)
+    for name, training in suite.trainings.items():
+        learned = {survey: tables[survey].ids[tables[survey].parts != "test"] for survey in training.surveys}
+        side = make_side(split, learned)
+        for test, sample in samples.items():
+            one = audit(side, make_side(split, {sample.survey: sample.ids}))
+            findings = (*one.findings[:-1], near.find(learned, sample, side))
+            one = replace(one, findings=findings)
+            found.leaked[test] |= one.leaked
+            found.records.append(_describe(name, sample, one))
+    return found
+
+
+def make_side(split: SkySplit, ids: Mapping[str, Array]) -> Side:
+    """Some galaxies of each survey as a side of an audit, without their embeddings."""
+    known = [
+        np.flatnonzero((split.surveys == survey) & np.isin(split.ids, chosen)) for survey, chosen in ids.items()
+    ]
+    rows = np.concatenate(known)
+    return Side(
+        Path("the suite"), "store", split.ids[rows], split.surveys[rows], split.ra[rows], split.dec[rows],
+        split.image_sha256[rows],
+    )  # fmt: skip
+
+
+def _describe(training: str, sample: Sample, found: Audit) -> dict[str, Any]:
+    record = found.to_dict()
+    return {"training": training, "test": sample.name, "n": len(sample)} | {k: record[k] for k in ("tests", "found")}
+
+
+class NearPairs:
+    """
+    Pairs of near-identical embeddings, compared once for each pair of surveys.
+
+    Parameters
+    ----------
+    stores : mapping of str to Path
+    asked : bool
+        Whether to compare at all.
+    """
+
+    def __init__(self, stores: Mapping[str, Path], asked: bool) -> None:
+        self.stores, self.asked = stores, asked
+        self._known: dict[tuple[str, str], tuple[str, list[tuple[str, str, float]]]] = {}
+
+    def find(self, learned: Mapping[str, Array], sample: Sample, side: Side) -> Finding:
+        """
+        The pairs of learned and test galaxies.
+
+        Parameters
+        ----------
+        learned : mapping of str to (n_galaxies,) array of str
+            Ids by survey.
+        sample : Sample
+        side : Side
+            The same galaxies, in order.
+        """
+        if not self.asked:
+            return Finding("embedding", "near-identical embeddings", reason="audit: false in the suite")
+        place_a = {(s, i): n for n, (s, i) in enumerate(zip(side.surveys.tolist(), side.ids.tolist(), strict=True))}
+        place_b = {id_str: row for row, id_str in enumerate(sample.ids.tolist())}
+        a: list[int] = []
+        b: list[int] = []
+        similarities: list[float] = []
+        how = ""
+        for survey in learned:
+            try:
+                how, pairs = self._compare(survey, sample.survey)
+            except (ProvenanceMismatch, SommelierError) as error:
+                return Finding("embedding", "near-identical embeddings", reason=str(error))
+            for one, other, similarity in pairs:
+                if (survey, one) in place_a and other in place_b:
+                    a.append(place_a[survey, one])
+                    b.append(place_b[other])
+                    similarities.append(similarity)
+        return Finding("embedding", how, np.array(a, int), np.array(b, int), np.array(similarities))
+
+    def _compare(self, a: str, b: str) -> tuple[str, list[tuple[str, str, float]]]:
+        if (a, b) not in self._known:
+            with EmbeddingStore.open(self.stores[a]) as first, EmbeddingStore.open(self.stores[b]) as second:
+                stores = [first] if a == b else [first, second]
+                pairs = find_duplicates(stores, between=a != b)
+                space: Space = stores[0].space()
+            kind = "whitened" if pairs.whitened else "plain"
+            how = f"cosine of {kind} {space.name} at least {pairs.threshold:g}"
+            ids = pairs.rows.ids
+            found = list(zip(ids[pairs.a].tolist(), ids[pairs.b].tolist(), pairs.similarity.tolist(), strict=True))
+            if a == b:
+                found += [(other, one, similarity) for one, other, similarity in found]
+            self._known[a, b] = how, found
+        return self._known[a, b]
+
+
+def exclude_leaks(suite: Suite, samples: Mapping[str, Sample], found: SuiteAudit) -> tuple[dict[str, Sample], dict[str, int]]:
+    """
+    Leave out of tests of new objects what the audit found; a `published` protocol tests them all the same.
+
+    Returns
+    -------
+    samples : dict of str to Sample
+    excluded : dict of str to int
+        Rows left out, by test.
+    """
+    kept, excluded = {}, {}
+    for name, sample in samples.items():
+        drop = found.leaked.get(name, np.zeros(len(sample), bool))
+        if sample.objects != "new" or suite.protocol == "published":
+            drop = np.zeros(len(sample), bool)
+        kept[name] = sample.take(~drop)
+        excluded[name] = int(drop.sum())
+    return kept, excluded

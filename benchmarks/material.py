@@ -1,0 +1,250 @@
+"""What a suite learns from and is tested on: labels, sky objects and parts of every survey's galaxies."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.samples import Sample
+from benchmarks.splits import SkySplit
+from benchmarks.suite import Suite
+from embeddings.errors import SommelierError
+from embeddings.provenance import Space
+from embeddings.questions import Question, list_targets, select_questions
+from embeddings.store import EmbeddingStore
+
+Array = np.ndarray[Any, Any]
+PROPERTIES = {  # as releases call them; the first that a store has
+    "magnitude": ("mag_r", "petromag_r", "PETROMAG_R"),
+    "size": ("petro_theta", "petror90_r", "PETROR90_R", "petro_th50"),
+    "redshift": ("redshift", "REDSHIFT"),
+}
+ROWS = ("ids", "Y", "whole", "votes", "totals", "groups", "parts", "ra", "dec")
+
+
+@dataclass(frozen=True)
+class SurveyTable:
+    """
+    The galaxies of one survey that have vectors; attributes as those of `benchmarks.samples.Sample`.
+
+    Attributes
+    ----------
+    parts : (n_rows,) array of {'train', 'val', 'test'}
+        Of the suite's split.
+    """
+
+    survey: str
+    ids: Array
+    Y: Array
+    whole: Array
+    votes: Array
+    totals: Array
+    groups: Array
+    parts: Array
+    ra: Array
+    dec: Array
+    properties: Mapping[str, Array]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to_sample(self, rows: Array, objects: Any, learned: Array) -> Sample:
+        """
+        Some rows as a test set.
+
+        Parameters
+        ----------
+        rows : (n_rows,) bool array
+        objects : {'new', 'same', 'pool'}
+        learned : (n_objects,) int array
+            The sky objects that training showed.
+        """
+        taken = {name: getattr(self, name)[rows] for name in ROWS if name != "parts"}
+        properties = {name: values[rows] for name, values in self.properties.items()}
+        seen = np.isin(self.groups[rows], learned)
+        return Sample(self.survey, objects, **taken, seen=seen, properties=properties)
+
+
+def share_questions(stores: Sequence[EmbeddingStore], targets: Sequence[str]) -> tuple[Question, ...]:
+    """
+    The questions that all surveys ask alike, of the first one's.
+
+    Raises
+    ------
+    SommelierError
+        When there is none.
+    """
+    asked = [{question.name: question for question in store.questions} for store in stores]
+    shared = tuple(
+        question
+        for question in stores[0].questions
+        if all(
+            question.name in own and own[question.name].answers == question.answers
+            and own[question.name].kind == question.kind
+            for own in asked
+        )
+    )  # fmt: skip
+    shared = select_questions(shared, targets) if shared else ()
+    if not shared:
+        names = " and ".join(str(store.path) for store in stores)
+        raise SommelierError(f"{names} share no question that is asked alike: there is nothing to compare.")
+    return shared
+
+
+def read_table(store: EmbeddingStore, questions: Sequence[Question], split: SkySplit, suite: Suite) -> SurveyTable:
+    """
+    Read a survey's labels, as the suite's protocol takes them.
+
+    Under ``published`` a question that was not asked counts as 0, as in the reference study.
+    """
+    ok = store.ok
+    whole, votes = (values[ok] for values in store.labels(questions))
+    totals = np.stack([_count_totals(store, question)[ok] for question in questions for _ in question.targets], axis=1)
+    Y = np.where(totals < suite.min_votes, np.nan, whole) if (totals >= suite.min_votes).any() else whole
+    if suite.protocol == "published":
+        Y = np.nan_to_num(whole)
+    own = split.surveys == store.survey
+    order = {id_str: row for row, id_str in enumerate(split.ids[own].tolist())}
+    rows = np.flatnonzero(own)[[order[id_str] for id_str in store.ids[ok].tolist()]]
+    found = {
+        name: store.column(next(column for column in columns if column in store.columns))[ok].astype(np.float64)
+        for name, columns in PROPERTIES.items()
+        if any(column in store.columns for column in columns)
+    }
+    return SurveyTable(
+        store.survey, store.ids[ok], Y.astype(np.float32), whole, votes, totals, split.groups[rows],
+        split.parts[rows].astype(str), split.ra[rows], split.dec[rows], found,
+    )  # fmt: skip
+
+
+def _count_totals(store: EmbeddingStore, question: Question) -> Array:
+    """Votes on a question, NaN where the release does not say; only raw fractions are shares of votes."""
+    if question.total_column in store.columns:
+        return store.column(question.total_column).astype(np.float32)
+    return np.full(len(store), np.nan, np.float32)
+
+
+def find_learned(tables: Mapping[str, SurveyTable], suite: Suite) -> Array:
+    """The sky objects that some training set of the suite may show, those that choose included."""
+    seen = [tables[name].groups[tables[name].parts != "test"] for name in suite.learned]
+    return np.unique(np.concatenate(seen))
+
+
+def cut_samples(tables: Mapping[str, SurveyTable], suite: Suite) -> dict[str, Sample]:
+    """
+    The test sets of a suite, and of each survey that no training set has a pool of galaxies to recalibrate with.
+
+    ``new`` are galaxies on the test side whose sky object no training set shows in any survey. A survey that nothing
+    learns from has no test side of its own under a sequential split: all of its rows are looked at, as the reference
+    study did. ``same`` are all galaxies of such a survey, whatever training showed.
+
+    Returns
+    -------
+    dict of str to Sample
+        By name. Pools last.
+    """
+    learned = find_learned(tables, suite)
+    wanted = ("new", "same") if suite.objects == "both" else (suite.objects,)
+    samples, pools = {}, {}
+    for name in suite.tested:
+        table, own = tables[name], name in suite.learned
+        side = table.parts == "test" if own or suite.split.method != "sequential" else np.ones(len(table), bool)
+        for objects in ("new",) if own else wanted:
+            unseen = ~np.isin(table.groups, learned)
+            chosen = side & unseen if objects == "new" and not _keeps_seen(suite, own) else side
+            sample = table.to_sample(chosen if objects == "new" else np.ones(len(table), bool), objects, learned)
+            samples[sample.name] = sample
+        if not own and suite.recalibration.labels:
+            pool = table.to_sample(table.parts == "train", "pool", learned)
+            pools[pool.name] = pool
+    return samples | pools
+
+
+def _keeps_seen(suite: Suite, own: bool) -> bool:
+    """The study's test of the survey that it learned from: the last rows, whatever they show."""
+    return own and suite.protocol == "published"
+
+
+def keep_answered(questions: Sequence[Question], labelled: Sequence[Array], fewest: int) -> tuple[Question, ...]:
+    """
+    The questions of which every answer has enough labels in every set.
+
+    Parameters
+    ----------
+    questions : sequence of Question
+    labelled : sequence of (n_rows, n_targets) arrays
+        Labels of the training sets and of the tests.
+    fewest : int
+
+    Raises
+    ------
+    SommelierError
+        When none is left.
+    """
+    least = np.min([(~np.isnan(Y)).sum(axis=0) for Y in labelled], axis=0)
+    ends = np.cumsum([len(question.targets) for question in questions])[:-1]
+    kept = tuple(q for q, counts in zip(questions, np.split(least, ends), strict=True) if (counts >= fewest).all())
+    if not kept:
+        raise SommelierError(
+            f"no question has {fewest} labels in every training set and test: there are too few galaxies, or "
+            "min_votes is too high."
+        )
+    return kept
+
+
+def find_columns(questions: Sequence[Question], kept: Sequence[Question]) -> Array:
+    """The columns of some questions' answers among those of all."""
+    targets = list_targets(questions)
+    return np.array([targets.index(target) for target in list_targets(kept)])
+
+
+def read_vectors(file: Path, space: Space, ids: Array) -> Array:
+    """
+    The vectors of some galaxies of a store.
+
+    Parameters
+    ----------
+    file : Path
+    space : Space
+    ids : (n_galaxies,) array of str
+
+    Returns
+    -------
+    (n_galaxies, embed_dim) float32 array
+
+    Raises
+    ------
+    SommelierError
+        When the store lacks one of them.
+    """
+    places, X = _read_store(file, file.stat().st_mtime_ns, space)
+    missing = [id_str for id_str in ids.tolist() if id_str not in places]
+    if missing:
+        raise SommelierError(
+            f"{file} has no vectors of {len(missing)} of {len(ids)} galaxies, such as {missing[0]}: their images could "
+            "not be read. Extract again with --retry-failed, or leave them out of the catalog."
+        )
+    return np.asarray(X[[places[id_str] for id_str in ids.tolist()]])
+
+
+@lru_cache(maxsize=6)
+def _read_store(file: Path, changed: int, space: Space) -> tuple[dict[str, int], Array]:
+    """Where each galaxy's vector is, and the vectors; read once for all seeds and models of a process."""
+    with EmbeddingStore.open(file) as store:
+        ok = store.ok
+        return {id_str: row for row, id_str in enumerate(store.ids[ok].tolist())}, store.read_vectors(space, ok)
+
+
+def digest_arrays(*arrays: Array) -> str:
+    """16 hex digits that change when any value does."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,193 @@
+"""The embeddings that a suite needs: those that are there, and those that are extracted because they are missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.suite import Suite
+from embeddings.errors import SommelierError
+from embeddings.files import hash_file, replace_file
+from embeddings.store import EmbeddingStore
+from extract.catalog import Catalog
+
+Array = np.ndarray[Any, Any]
+Report = Callable[[int, int, int], None]  # images done, failed, in all
+Watch = Callable[[str, str], AbstractContextManager[Report | None]]
+CACHE = "cache"
+
+
+def watch_nothing(title: str, first: str) -> AbstractContextManager[Report | None]:
+    """Nobody looks on."""
+    return nullcontext()
+
+
+@dataclass
+class Supply:
+    """
+    Where stores are, and what it cost to make them.
+
+    Attributes
+    ----------
+    suite : Suite
+    folder : Path
+        Of the cache: a folder a backbone, a store a survey.
+    watch : callable
+        Gives a context manager around a long step, from its title and its first words.
+    costs : dict of Path to dict
+        By store: ``survey, backbone, size, images, seconds, device`` of each extraction, earlier ones included.
+    """
+
+    suite: Suite
+    folder: Path
+    watch: Watch = watch_nothing
+    costs: dict[Path, dict[str, Any]] = field(default_factory=dict)
+
+    def find_frozen(self, survey: str, size: int | None) -> Path:
+        """
+        The store of the frozen backbone, extracted if it is not there.
+
+        Parameters
+        ----------
+        survey : str
+        size : int or None
+            Of the images, None for the suite's.
+        """
+        source = self.suite.surveys[survey]
+        if source.store is not None:
+            if size is not None:
+                raise SommelierError(
+                    f"surveys.{survey} is a store, and a training set or test asks for images of {size} pixels: give "
+                    "a catalog, which can be extracted at any size."
+                )
+            return self._check(source.store, survey)
+        assert source.catalog is not None  # of Survey's own check
+        options = self.suite.extraction.model_dump(exclude_none=True)
+        if size is not None:
+            options["size"] = size
+        wanted = {"backbone": self.suite.backbone, "revision": self.suite.revision, **options}
+        name = f"{Path(self.suite.backbone).name}-{_digest(wanted)[:8]}"
+        options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+        if self.suite.revision:
+            options["revision"] = self.suite.revision
+        if source.images is not None:
+            options["image_root"] = str(source.images)
+        return self.extract(source.catalog, survey, self.suite.backbone, name, options)
+
+    def extract(self, catalog: Path, survey: str, backbone: str, name: str, options: dict[str, Any]) -> Path:
+        """
+        A store, extracted unless this very one is there.
+
+        Parameters
+        ----------
+        catalog : Path
+        survey : str
+        backbone : str
+        name : str
+            Of the folder in the cache.
+        options : dict
+            Of `extract.pipeline.extract_embeddings`.
+
+        Returns
+        -------
+        Path
+        """
+        folder = self.folder / name
+        file, note = folder / f"{survey}.h5", folder / f"{survey}.json"
+        if not catalog.is_file():
+            raise SommelierError(
+                f"{catalog} does not exist: it is the catalog of {survey} in the suite. Give yours with "
+                f"--set surveys.{survey}.catalog=FILE.parquet"
+            )
+        request = {
+            "catalog_sha256": hash_file(catalog),
+            "backbone": backbone,
+            "weights": _date_backbone(backbone),
+            "program": version("galaxy-sommelier"),
+            "options": {k: v for k, v in options.items() if k not in ("device", "batch_size", "workers", "threads")},
+        }
+        digest = _digest(request)
+        record = _read_note(note)
+        if file.exists() and record.get("request") == digest:  # without a look at the backbone: that takes torch
+            self.costs[file] = record["cost"]
+            return file
+        cost = self._extract(catalog, survey, backbone, file, options) | {"backbone": backbone}
+        with replace_file(note) as temporary:
+            temporary.write_text(json.dumps({"request": digest, "cost": cost}, indent=1) + "\n")
+        self.costs[file] = cost
+        return file
+
+    def _extract(self, path: Path, survey: str, backbone: str, file: Path, options: dict[str, Any]) -> dict[str, Any]:
+        from extract.pipeline import extract_embeddings
+
+        catalog = Catalog.read(path)
+        if survey not in catalog.surveys:
+            raise SommelierError(f"{path} has galaxies of {', '.join(catalog.surveys)}, none of {survey}.")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter()
+        with self.watch(f"Embedding {survey} with {file.parent.name}", "loading the backbone") as report:
+            store = extract_embeddings(catalog.of_survey(survey), backbone, file, report, **options)
+        assert store is not None  # only shards leave a store to others
+        with store:
+            runs = store.provenance.runs
+            size = store.provenance.model["resize"]["size"]
+            images = len(store)
+        seconds = time.perf_counter() - start
+        device = str(runs[-1].get("device", "")) if runs else ""
+        return {"survey": survey, "size": size, "images": images, "seconds": seconds, "device": device}
+
+    def _check(self, file: Path, survey: str) -> Path:
+        with EmbeddingStore.open(file) as store:
+            if store.survey != survey:
+                raise SommelierError(f"{file} holds galaxies of {store.survey}; the suite calls them {survey}.")
+        return file
+
+
+def write_subset(catalog: Catalog, ids: Array, file: Path, zeroed: bool = False) -> Path:
+    """
+    Write some galaxies of a catalog, in its order; an equal file stays as it is.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    ids : (n_galaxies,) array of str
+    file : Path
+    zeroed : bool
+        With labels that are all 0, as happened in the reference study.
+    """
+    frame = catalog.frame[catalog.frame["id_str"].isin(set(ids.tolist()))].reset_index(drop=True)
+    if zeroed:
+        columns = [column for question in catalog.questions for column in question.target_columns]
+        frame = frame.assign(**dict.fromkeys(columns, 0.0))
+    subset = replace(catalog, frame=frame)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists() or not Catalog.read(file).frame.equals(frame):
+        subset.write(file)
+    return file
+
+
+def _digest(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _date_backbone(backbone: str) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a folder's weights: other ones are another backbone, and are looked at anew."""
+    files = sorted(Path(backbone).rglob("*.safetensors")) if Path(backbone).is_dir() else []
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+def _read_note(file: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_bytes())
+        return record if isinstance(record, dict) else {}
+    except (OSError, ValueError):
+        return {}
