@@ -266,9 +266,7 @@ def _compare_embeddings(
             report(done, 0, total)
 
     stores = [a.store, b.store]
-    pairs = find_duplicates(stores, layer=layer, pooling=pooling, random_state=random_state, report=tell)
-    across = (pairs.rows.store[pairs.a] == 0) & (pairs.rows.store[pairs.b] == 1)
+    pairs = find_duplicates(stores, layer=layer, pooling=pooling, random_state=random_state, report=tell, between=True)
     kind = "whitened" if pairs.whitened else "plain"
     how = f"cosine of {kind} {space.name} at least {pairs.threshold:g}"
-    similarity = pairs.similarity[across].astype(np.float64)
-    return Finding("embedding", how, pairs.a[across], pairs.b[across] - len(a), similarity)
+    return Finding("embedding", how, pairs.a, pairs.b - len(a), pairs.similarity.astype(np.float64))

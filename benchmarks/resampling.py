@@ -167,3 +167,43 @@ def draw_seeds(seeds: Sequence[int], random_state: int, n_resamples: int = N_RES
     normal = rng.standard_normal((n_resamples, n))[:, np.argsort(np.argsort(seeds))]
     # the sums of the centred values with the scores have variance (n - 1) s^2
     return np.asarray((normal - normal.mean(axis=1, keepdims=True)) / np.sqrt(n * (n - 1)))
+
+
+def inflate_luck(share: float, n_seeds: int) -> float:
+    """
+    How much wider than `draw_seeds` has it the luck of seeds is that each learn from a part of the same objects.
+
+    Two parts, each a share s of the objects drawn without replacement, have s of their objects in common, and to first
+    order their scores correlate by s: the scores differ too little from each other, and their mean keeps what is
+    peculiar to the objects, however many seeds there are. Of S scores with variance v among them the mean has variance
+    v / S (1 + S s / (1 - s)): v / S from the parts, and v s / (1 - s) from the objects, which is the variance of one
+    model of all objects by the delete-d jackknife. Where a seed does more than choose the part (initialisation, order)
+    or a score answers to the training set in second order, this is too wide and not too narrow.
+
+    Parameters
+    ----------
+    share : float
+        Of the objects to learn from, in [0, 1); 0 stands for training sets that have nothing in common.
+    n_seeds : int
+
+    Returns
+    -------
+    float
+        The root of 1 + S s / (1 - s), for `benchmarks.statistics.score_runs`.
+
+    Raises
+    ------
+    SommelierError
+        For another share or no seed.
+
+    References
+    ----------
+    Shao & Wu 1989, Ann. Statist. 17, 1176 (the delete-d jackknife); Nadeau & Bengio 2003, Machine Learning 52, 239
+    (the mean of scores that correlate).
+    """
+    if not 0 <= share < 1 or n_seeds < 1:
+        raise SommelierError(
+            f"{n_seeds} seeds that each learn from a share of {share} of the objects: at least one seed and a share "
+            "from 0 to below 1 were expected. Seeds that all learn from everything say nothing of other training sets."
+        )
+    return float(np.sqrt(1 + n_seeds * share / (1 - share)))

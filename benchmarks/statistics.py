@@ -148,7 +148,11 @@ class ModelScores:
 
 
 def score_runs(
-    Y: Array, predictions: Mapping[int, Array], resampling: Resampling, whole: Array | None = None
+    Y: Array,
+    predictions: Mapping[int, Array],
+    resampling: Resampling,
+    whole: Array | None = None,
+    inflation: float = 1.0,
 ) -> ModelScores:
     """
     The scores of a model that was trained with one or several seeds, and their two-level intervals.
@@ -167,6 +171,8 @@ def score_runs(
         Of the rows' sky objects.
     whole : (n_rows, n_targets) array, optional
         All labels, however few votes they have, for ``pooled_r``, see `pooled_r`.
+    inflation : float
+        Factor on what seeds could add, where they learn from parts of the same objects, see `inflate_luck`.
 
     Returns
     -------
@@ -175,8 +181,10 @@ def score_runs(
     Raises
     ------
     SommelierError
-        When labels, predictions and objects have different shapes, or seeds occur twice.
+        When labels, predictions and objects have different shapes, seeds occur twice, or the factor is below 1.
     """
+    if not 1 <= inflation < np.inf:
+        raise SommelierError(f"the luck of seeds cannot be inflated by {inflation}: the factor is 1 or more.")
     Y = np.asarray(Y)
     for seed, P in predictions.items():
         if P.shape != Y.shape or len(Y) != len(resampling.objects):
@@ -184,7 +192,7 @@ def score_runs(
                 f"labels {Y.shape}, predictions of seed {seed} {P.shape} and {len(resampling.objects)} sky objects do "
                 "not fit together: one row a galaxy, one column a target."
             )
-    luck = draw_seeds(list(predictions), resampling.random_state, resampling.n_resamples)
+    luck = inflation * draw_seeds(list(predictions), resampling.random_state, resampling.n_resamples)
     found = _score_all([Moments.of(Y, P) for P in predictions.values()], resampling)
     macro = {name: _join(*_stack([run[0][name] for run in found]), luck, resampling.key) for name in SCORES}
     if whole is not None:

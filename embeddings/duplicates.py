@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,10 @@ def find_duplicates(
     pooling: str | None = None,
     random_state: int = 0,
     report: Callable[[int, int], None] | None = None,
+    between: bool = False,
 ) -> Pairs:
     """
-    All pairs of rows whose vectors are nearly the same; every pair of rows is compared.
+    All pairs of rows whose vectors are nearly the same; every pair of rows is compared, or every pair between stores.
 
     Parameters
     ----------
@@ -101,36 +103,46 @@ def find_duplicates(
     random_state : int
     report : callable, optional
         Called with rows compared and rows in all.
+    between : bool
+        Leave out pairs within one store, and the time that they take; vectors are whitened by all rows all the same.
 
     Raises
     ------
+    SearchError
+        When the threshold is no cosine, or there is one store to compare between.
     ProvenanceMismatch
         When different models made the stores.
     """
     if threshold is not None and not -1 <= threshold <= 1:
         raise SearchError(f"the threshold is a cosine, from -1 to 1, not {threshold}.")
+    if between and len(stores) == 1:
+        raise SearchError(f"{stores[0].path} is one store: between stores there is nothing to compare. Give another.")
     rows = Rows(stores, choose_space(stores, layer, pooling))
     whitened = len(rows) >= MIN_FIT_ROWS if whiten is None else whiten
     limit = threshold if threshold is not None else DUPLICATE if whitened else PLAIN_DUPLICATE
     whitening = fit_whitening(rows, random_state) if whitened else None
     X = rows.read_vectors(lambda X: transform(X, whitening))
-    a, b, similarity = _compare(X, limit, report or (lambda done, total: None))
+    ends = np.searchsorted(rows.store, np.arange(len(stores)), side="right") if between else np.array([len(rows)])
+    a, b, similarity = _compare(X, limit, report or (lambda done, total: None), ends, within=not between)
     order = np.lexsort((b, a, -similarity))
     return Pairs(rows, a[order], b[order], similarity[order], limit, whitened)
 
 
-def _compare(X: Array, limit: float, report: Callable[[int, int], None]) -> tuple[Array, Array, Array]:
-    """The pairs a < b whose inner product reaches a limit."""
+def _compare(
+    X: Array, limit: float, report: Callable[[int, int], None], ends: Array, within: bool
+) -> tuple[Array, Array, Array]:
+    """The pairs a < b whose inner product reaches a limit; `ends` part the rows into groups, `within` which or not."""
     found = []
-    for top in range(0, len(X), BLOCK):
-        block = X[top : top + BLOCK]
-        for left in range(top, len(X), WIDTH):
-            scores = block @ X[left : left + WIDTH].T
-            a, b = np.nonzero(scores >= limit)
-            once = a + top < b + left
-            a, b = a[once], b[once]
-            found.append((a + top, b + left, np.minimum(scores[a, b], 1)))
-        report(min(top + BLOCK, len(X)), len(X))
+    for start, end in pairwise([0, *ends.tolist()]):
+        for top in range(start, end, BLOCK):
+            block = X[top : min(top + BLOCK, end)]
+            for left in range(top if within else end, len(X), WIDTH):
+                scores = block @ X[left : left + WIDTH].T
+                a, b = np.nonzero(scores >= limit)
+                once = a + top < b + left
+                a, b = a[once], b[once]
+                found.append((a + top, b + left, np.minimum(scores[a, b], 1)))
+            report(top + len(block), len(X))
     if not found:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
     a, b, similarity = (np.concatenate(arrays) for arrays in zip(*found, strict=True))

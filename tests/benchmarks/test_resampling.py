@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.resampling import BLOCK, Resampling, draw_seeds, resample_objects
+from benchmarks.resampling import BLOCK, Resampling, draw_seeds, inflate_luck, resample_objects
 from embeddings.errors import SommelierError
 
 
@@ -74,6 +74,19 @@ def test_a_seed_keeps_its_weights_whatever_the_order_and_one_adds_nothing() -> N
 def test_seeds_that_cannot_be(seeds: list[int]) -> None:
     with pytest.raises(SommelierError, match="seeds must be different and not negative"):
         draw_seeds(seeds, 0, 10)
+
+
+def test_parts_of_the_same_objects_spread_too_little_by_so_much() -> None:
+    # the mean of 8 of 10 values: variance v / 8 (1 - 8 / 10) among parts (Cochran 1977, theorem 2.2), of three such
+    # means v / 10 + v / 8 (1 - 8 / 10) / 3 in all, since the mean of the 10 itself has v / 10
+    among, all_in_all = 0.2 / 8, 0.1 + 0.2 / 8 / 3
+    assert inflate_luck(0.8, 3) == pytest.approx(np.sqrt(all_in_all / (among / 3)))
+    assert inflate_luck(0, 5) == 1
+    # many seeds leave the delete-d jackknife: among times s / (1 - s) is 4 times as much, v / 10
+    assert inflate_luck(0.8, 10**6) ** 2 / 10**6 * among == pytest.approx(4 * among, rel=1e-5)
+    for share, n in ((1, 3), (-0.1, 3), (0.8, 0), (np.nan, 2)):
+        with pytest.raises(SommelierError, match=r"a share from 0 to below 1 were expected"):
+            inflate_luck(share, n)
 
 
 def test_nothing_to_resample() -> None:

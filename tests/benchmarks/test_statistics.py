@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap, pearsonr
 from sklearn.metrics import mean_absolute_error, r2_score
 
-from benchmarks.resampling import Resampling, resample_objects
+from benchmarks.resampling import Resampling, inflate_luck, resample_objects
 from benchmarks.statistics import Score, macro_scores, pooled_r, score_predictions, score_runs
 from embeddings.errors import SommelierError
 
@@ -249,6 +250,70 @@ def test_shapes_that_do_not_fit() -> None:
     Y, P = make_labels(16, 10)
     with pytest.raises(SommelierError, match=r"labels \(10, 3\), predictions of seed 2 \(10, 2\) and 10 sky objects"):
         score_runs(Y, {2: P[:, :2]}, Resampling(np.arange(10), 0, 5))
+
+
+def test_the_luck_of_seeds_is_inflated_and_never_made_less() -> None:
+    Y, P = make_labels(17, 100)
+    rng, resampling = np.random.default_rng(0), Resampling(np.arange(100), 0, 50)
+    runs = {seed: P + rng.normal(0, 0.1, P.shape) for seed in range(3)}
+    plain, wide = (score_runs(Y, runs, resampling, inflation=factor) for factor in (1, 3))
+    for one, other in ((plain.macro["r"], wide.macro["r"]), (plain.targets["mae"][1], wide.targets["mae"][1])):
+        assert one.luck is not None
+        assert other.luck is not None
+        assert other.luck == pytest.approx(3 * one.luck)
+        assert (one.value, one.draws.tolist()) == (other.value, other.draws.tolist())
+    assert score_runs(Y, {0: P}, resampling, inflation=3).macro["r"].luck is None
+    for factor in (0.5, np.nan, np.inf):
+        with pytest.raises(SommelierError, match="cannot be inflated by"):
+            score_runs(Y, runs, resampling, inflation=factor)
+
+
+class Experiment(NamedTuple):
+    """A training set of 60 galaxies, models of parts of 48 of them, a test; `slopes` of 0 leave the mean."""
+
+    slopes: Array
+    noise: float = 0.8
+
+    def draw(self, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+        X = rng.normal(size=(n, len(self.slopes)))
+        return X, X @ self.slopes + rng.normal(0, self.noise, n)
+
+    def fit(self, X: Array, y: Array) -> Array:
+        """Offset and slopes of a ridge."""
+        X = np.column_stack([np.ones(len(X)), X])
+        return np.linalg.solve(X.T @ X + np.eye(X.shape[1]) * np.arange(X.shape[1]).clip(0, 1), X.T @ y)
+
+    def count_covered(self, metric: str, truth: float, rng: np.random.Generator, seeds: int = 5) -> Array:
+        """Of 300 intervals, the share that hold the truth: as seeds spread, by s / (1 - s) alone, by `inflate_luck`."""
+        held, factors = np.zeros(3), (1, np.sqrt(0.8 / 0.2), inflate_luck(0.8, seeds))
+        for trial in range(300):
+            (X, y), (X_test, y_test) = self.draw(rng, 60), self.draw(rng, 400)
+            models = [self.fit(X[rows], y[rows]) for rows in (rng.permutation(60)[:48] for _ in range(seeds))]
+            runs = {seed: (model[0] + X_test @ model[1:])[:, None] for seed, model in enumerate(models)}
+            for number, factor in enumerate(factors):
+                resampling = Resampling(np.arange(400), trial, 200)
+                low, high = score_runs(y_test[:, None], runs, resampling, inflation=factor).macro[metric].interval
+                held[number] += low <= truth <= high
+        return held / 300
+
+
+@pytest.mark.slow
+def test_intervals_hold_the_truth_of_independent_training_sets_though_seeds_share_theirs() -> None:
+    """The truth is of models that are trained on 48 other galaxies each, and of any test galaxies."""
+    rng = np.random.default_rng(21)
+    mean = Experiment(np.zeros(0))
+    plain, jackknife, inflated = mean.count_covered("bias", 0, rng)  # on average a mean is right
+    assert inflated == pytest.approx(0.95, abs=0.04)  # three binomial errors
+    assert plain < 0.7
+    assert jackknife < 0.9  # what the seeds have in common does not average out
+
+    ridge = Experiment(np.array([0.5, -0.3, 0.2, 0.4, 0]))
+    models = np.stack([ridge.fit(*ridge.draw(rng, 48))[1:] for _ in range(4000)])
+    sizes = np.linalg.norm(models, axis=1) * np.sqrt(ridge.slopes @ ridge.slopes + ridge.noise**2)
+    truth = float((models @ ridge.slopes / sizes).mean())  # of normal x with unit variance cov(x b, y) = b slopes
+    plain, jackknife, inflated = ridge.count_covered("r", truth, rng)
+    assert 0.93 <= inflated
+    assert plain < jackknife < inflated
 
 
 def test_the_documented_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

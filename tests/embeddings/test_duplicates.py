@@ -41,6 +41,23 @@ def test_all_pairs_are_found_once_as_a_full_comparison_has_them(
     assert columns["similarity"] == sorted(columns["similarity"], reverse=True)
     assert done[-1] == (89, 89)
     assert (pairs.whitened, pairs.threshold) == (True, 0.85)
+    across = find_duplicates([a, b], report=lambda *counts: done.append(counts), between=True)
+    kept = pairs.rows.store[pairs.a] != pairs.rows.store[pairs.b]
+    assert 0 < kept.sum() < len(pairs)
+    assert list(zip(across.a, across.b, strict=True)) == list(zip(pairs.a[kept], pairs.b[kept], strict=True))
+    assert across.similarity == pytest.approx(pairs.similarity[kept], abs=1e-6)
+    assert done[-1] == (89, 89)
+
+
+def test_between_stores_their_own_rows_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("north", "south", "west")
+    stores = [write_vectors(tmp_path / f"{n}.h5", np.ones((5, 2), np.float32), n) for n in names]
+    monkeypatch.setattr(duplicates, "BLOCK", 4)  # blocks that would reach into the next store
+    pairs = find_duplicates(stores, between=True)
+    assert len(pairs) == 3 * 25
+    assert (pairs.rows.store[pairs.a] < pairs.rows.store[pairs.b]).all()
+    with pytest.raises(SearchError, match="one store: between stores there is nothing to compare"):
+        find_duplicates(stores[:1], between=True)
 
 
 def test_few_rows_are_compared_as_they_are(tmp_path: Path) -> None:
