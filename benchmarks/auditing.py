@@ -16,8 +16,7 @@ from benchmarks.sides import Side
 from benchmarks.splits import SkySplit
 from benchmarks.suite import Suite
 from embeddings.duplicates import find_duplicates
-from embeddings.errors import ProvenanceMismatch, SommelierError
-from embeddings.provenance import Space
+from embeddings.errors import SommelierError
 from embeddings.store import EmbeddingStore
 
 Array = np.ndarray[Any, Any]
@@ -127,7 +126,7 @@ class NearPairs:
         for survey in learned:
             try:
                 how, pairs = self._compare(survey, sample.survey)
-            except (ProvenanceMismatch, SommelierError) as error:
+            except SommelierError as error:
                 return Finding("embedding", "near-identical embeddings", reason=str(error))
             for one, other, similarity in pairs:
                 if (survey, one) in place_a and other in place_b:
@@ -141,11 +140,10 @@ class NearPairs:
             with EmbeddingStore.open(self.stores[a]) as first, EmbeddingStore.open(self.stores[b]) as second:
                 stores = [first] if a == b else [first, second]
                 pairs = find_duplicates(stores, between=a != b)
-                space: Space = stores[0].space()
+                columns, space = pairs.to_columns(), stores[0].space()
             kind = "whitened" if pairs.whitened else "plain"
             how = f"cosine of {kind} {space.name} at least {pairs.threshold:g}"
-            ids = pairs.rows.ids
-            found = list(zip(ids[pairs.a].tolist(), ids[pairs.b].tolist(), pairs.similarity.tolist(), strict=True))
+            found = list(zip(columns["id_a"], columns["id_b"], columns["similarity"], strict=True))
             if a == b:
                 found += [(other, one, similarity) for one, other, similarity in found]
             self._known[a, b] = how, found

@@ -84,7 +84,7 @@ class Outcome:
         """Write the predictions, then the JSON that says that they are whole: a kill in between leaves no cell."""
         file = folder / f"{self.cell.name}.json"
         with replace_file(file.with_suffix(".npz")) as temporary, temporary.open("wb") as raw:
-            np.savez(raw, **dict(self.predictions))
+            np.savez(raw, allow_pickle=False, **self.predictions)
         record = {
             "format": FORMAT, "version": VERSION, "key": self.key, **vars(self.cell), "n_train": self.n_train,
             "costs": self.costs, "details": self.details,

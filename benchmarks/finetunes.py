@@ -191,7 +191,8 @@ def embed_tuned(bench: Bench, cell: Cell, key: str, supply: Supply) -> Tuned:
     rows, choosers = bench.draw(cell)
     tests = bench.list_tests(cell)
     folder = bench.folder / CACHE / CATALOGS / f"{cell.name}-{key[:8]}"
-    training, tested = {}, {}
+    training: dict[str, Path] = {}
+    tested: dict[str, Path] = {}
     for survey in dict.fromkeys([*rows, *(sample.survey for sample in tests)]):
         learned = [bench.tables[survey].ids[group[survey]] for group in (rows, choosers) if survey in group]
         wanted = [sample.ids for sample in tests if sample.survey == survey]

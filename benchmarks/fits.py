@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from benchmarks.trainings import Rows, draw_training, find_choosers, gather
 from embeddings.provenance import Space
 from embeddings.questions import Question
 from embeddings.search import load_faiss
+from embeddings.store import EmbeddingStore
 from heads.base import Head
 from heads.io import make_head
 
@@ -45,8 +46,6 @@ class Bench:
     stores : dict of (str, int) to Path
         The frozen store of each survey and size, 0 for the suite's.
     split_digest : str
-    space_ids : dict of str to str
-        Of each store and space that is read, ``FILE SPACE``.
     """
 
     suite: Suite
@@ -56,7 +55,6 @@ class Bench:
     samples: Mapping[str, Sample]
     stores: Mapping[tuple[str, int], Path]
     split_digest: str
-    space_ids: Mapping[str, str] = field(default_factory=dict)
 
     def draw(self, cell: Cell) -> tuple[Rows, Rows]:
         """
@@ -121,6 +119,17 @@ class Vectors:
     space: Space
     training: Mapping[str, Path]
     tests: Mapping[str, Path]
+
+    def list_files(self) -> list[Path]:
+        """Every store once."""
+        return [*dict.fromkeys([*self.training.values(), *self.tests.values()])]
+
+
+def identify_store(file: Path, space: Space) -> str:
+    """What a cell that reads a store follows from: its space's id, and the checksums of the vectors."""
+    with EmbeddingStore.open(file) as store:
+        sums = [store.checksums(f"vectors/{part.name}") for part in store.space(*space).parts()]
+        return f"{store.survey} {store.space_id(space)} {digest_arrays(*sums)}"
 
 
 def find_frozen(bench: Bench, cell: Cell, space: Space) -> Vectors:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.samples import Sample
+from benchmarks.samples import ANSWERS, Sample
 from benchmarks.splits import SkySplit
 from benchmarks.suite import Suite
 from embeddings.errors import SommelierError
@@ -53,6 +53,10 @@ class SurveyTable:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def answer(self, columns: Array) -> SurveyTable:
+        """Some of the answers, by their columns."""
+        return replace(self, **{name: getattr(self, name)[:, columns] for name in ANSWERS})
 
     def to_sample(self, rows: Array, objects: Any, learned: Array) -> Sample:
         """

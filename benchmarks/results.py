@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cells import Cell, Outcome, require_outcome
-from benchmarks.ceilings import Ceiling, measure_ceiling
-from benchmarks.comparison import Comparison, compare_models, rank_models
-from benchmarks.resampling import Resampling, resample_objects
+from benchmarks.cells import Cell, require_outcome
+from benchmarks.ceilings import Ceiling
+from benchmarks.comparison import Comparison
+from benchmarks.decomposition import Decomposition
+Recalibration = Any
+from benchmarks.resampling import Resampling
 from benchmarks.samples import Sample
-from benchmarks.statistics import ModelScores, Score, score_runs
-from benchmarks.suite import Suite, load_suite
-from benchmarks.weaknesses import Bin, WorstAnswer, find_worst_answer, score_bins
-from embeddings.errors import SommelierError
+from benchmarks.statistics import ModelScores, Score
+from benchmarks.suite import Suite
+from benchmarks.weaknesses import Bin, WorstAnswer, score_bins
 from embeddings.questions import Question, list_targets
-from heads.metrics import score_pooled
 
 Array = np.ndarray[Any, Any]
 RECORD, FORMAT, VERSION, KIND = "benchmark.json", "galaxy-sommelier/benchmark", "1.0", "benchmark"
@@ -122,6 +120,46 @@ class Contest:
 
 
 @dataclass(frozen=True)
+class Drop:
+    """
+    Where a contender's drop from its home survey's test to another's comes from.
+
+    Attributes
+    ----------
+    training, model : str
+    home, away : str
+        Names of the two tests.
+    decomposition : Decomposition
+    """
+
+    training: str
+    model: str
+    home: str
+    away: str
+    decomposition: Decomposition
+
+
+@dataclass(frozen=True)
+class Curve:
+    """
+    How few labels of a survey correct a contender's predictions of it.
+
+    Attributes
+    ----------
+    training, model : str
+    home, away : str
+        Names of the tests: what is lost is counted from the first.
+    recalibration : Recalibration
+    """
+
+    training: str
+    model: str
+    home: str
+    away: str
+    recalibration: Recalibration
+
+
+@dataclass(frozen=True)
 class Results:
     """
     Everything that a benchmark found.
@@ -191,7 +229,13 @@ class Results:
             },
             "ceilings": {test: ceiling.to_dict() for test, ceiling in self.ceilings.items()},
             "contests": [contest.to_dict() for contest in self.contests],
+            "drops": [_describe(one, one.decomposition) for one in self.drops],
+            "recalibration": [_describe(one, one.recalibration) for one in self.curves],
         }
+
+
+def _describe(one: Drop | Curve, found: Decomposition | Recalibration) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in ("training", "model", "home", "away")} | found.to_dict()
 
 
 def _order(entry: Entry, seed: int) -> tuple[str, str, int, str, int]:

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.auditing import audit_samples, exclude_leaks
 from benchmarks.cautions import list_cautions
 from benchmarks.cells import Cell, Outcome, read_outcome
-from benchmarks.fits import Bench, Vectors, find_frozen, fit_cell
+from benchmarks.fits import Bench, Vectors, find_frozen, fit_cell, identify_store
 from benchmarks.gathering import read_results
 from benchmarks.material import (
     SurveyTable,
@@ -47,3 +47,280 @@ from extract.processes import count_cpus
 Array = np.ndarray[Any, Any]
 Say = Callable[[str], None]
 PACKAGES = ("numpy", "scikit-learn", "torch", "transformers", "xgboost", "faiss-cpu", "h5py", "galaxy-sommelier")
+
+
+def run_suite(
+    suite: Suite, folder: Path, jobs: int = 1, say: Say = lambda line: None, watch: Watch = watch_nothing
+) -> Results:
+    """
+    Compute what a suite asks for and is not there yet, and score it.
+
+    Parameters
+    ----------
+    suite : Suite
+    folder : Path
+        New, or of an earlier run: cells that follow from the same things are kept, others are computed anew.
+    jobs : int
+        Processes that fit heads side by side.
+    say : callable
+        Called with a line when a step is done.
+    watch : callable
+        Gives a context manager around a long step, from its title and first words; what it yields is called with what
+        is done, failed, and in all.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    SommelierError
+        With what to do; what is done is kept.
+    """
+    claim_folder(folder, RECORD, {"format": FORMAT, "version": VERSION}, KIND, "Choose another folder with -o.")
+    with FileLock(folder / ".lock"):
+        started = _now()
+        _write_text(folder / SUITE, suite.to_yaml())
+        supply = Supply(suite, folder / CACHE, watch)
+        prepared = prepare(suite, folder, supply, say)
+        cells = plan_cells(suite, prepared.layers)
+        done = _compute(prepared, cells, supply, jobs, say, watch)
+        record = _describe(prepared, cells, supply, started)
+        _write_json(folder / RECORD, record)
+        with watch("Scoring", "") as report:
+            results = read_results(folder, report)
+        results.record["cautions"] = list_cautions(results)
+        _write_json(folder / RECORD, results.record)
+        _write_json(folder / "results.json", results.to_dict())
+    say(f"{len(cells)} cells, {done} of them computed now")
+    return results
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A suite whose stores are there, whose split is cut and whose tests are audited."""
+
+    bench: Bench
+    split: SkySplit
+    layers: tuple[int, ...]
+    left_out: tuple[str, ...]
+    audit: list[dict[str, Any]]
+    excluded: dict[str, int]
+
+
+def prepare(suite: Suite, folder: Path, supply: Supply, say: Say = lambda line: None) -> Prepared:
+    """
+    Extract what is missing, cut the split, read labels, audit the tests, and write down who is tested.
+
+    Raises
+    ------
+    SommelierError
+        When a survey cannot be read, or there are too few galaxies.
+    """
+    stores = {(survey, size): supply.find_frozen(survey, size or None) for survey, size in _list_sizes(suite)}
+    base = {survey: path for (survey, size), path in stores.items() if size == _base_size(suite, survey)}
+    opened = [EmbeddingStore.open(base[survey]) for survey in suite.surveys]
+    for store in opened[1:]:
+        what = f"{opened[0].path} (here) and {store.path} (there)"
+        require_same_model(opened[0].provenance.model, store.provenance.model, what)
+    layers = tuple(sorted({space.layer for space in opened[0].spaces}))
+    split = cut_stores(opened, suite.split.to_recipe())
+    split.write(folder / SPLIT)
+    asked = share_questions(opened, suite.targets)
+    tables = {store.survey: read_table(store, asked, split, suite) for store in opened}
+    samples = cut_samples(tables, suite)
+    tests = {name: sample for name, sample in samples.items() if sample.objects != "pool"}
+    found = audit_samples(suite, tables, base, tests, split)
+    samples, excluded = exclude_leaks(suite, samples, found)
+    tests = {name: samples[name] for name in tests}
+    empty = [sample.title for sample in tests.values() if not len(sample)]
+    if empty:
+        raise SommelierError(
+            f"no test galaxy is left of {', '.join(empty)}: all are sky objects that training shows. Take objects: "
+            "same, and read its cautions, or give more galaxies."
+        )
+    learned = [table.Y[table.parts == "train"] for name, table in tables.items() if name in suite.learned]
+    questions = keep_answered(asked, [*learned, *(sample.Y for sample in tests.values())], MIN_LABELS)
+    columns = find_columns(asked, questions)
+    tables = {name: table.answer(columns) for name, table in tables.items()}
+    samples = {name: sample.answer(columns) for name, sample in samples.items()}
+    (folder / SAMPLES).mkdir(exist_ok=True)
+    (folder / CELLS).mkdir(exist_ok=True)
+    for name, sample in samples.items():
+        sample.write(folder / SAMPLES / f"{name}.npz")
+    for store in opened:
+        store.close()
+    left_out = tuple(question.name for question in asked if question not in questions)
+    say(f"{len(tests)} tests, {len(list_targets(questions))} answers; split {split.digest[:12]}")
+    bench = Bench(suite, folder, questions, tables, samples, stores, split.digest)
+    return Prepared(bench, split, layers, left_out, found.records, excluded)
+
+
+def _base_size(suite: Suite, survey: str) -> int:
+    """The size of the store that labels and audits are read from; 0 is the suite's own."""
+    return min(size for name, size in _list_sizes(suite) if name == survey)
+
+
+def _list_sizes(suite: Suite) -> list[tuple[str, int]]:
+    """Which surveys are needed at which sizes of their images; 0 is the suite's own."""
+    needed: dict[tuple[str, int], None] = {}
+    for training in suite.trainings.values():
+        for survey in suite.surveys:
+            away = survey not in training.surveys
+            needed[survey, (suite.test_size if away else None) or training.size or 0] = None
+            if not away:
+                needed[survey, training.size or 0] = None
+    return [*needed]
+
+
+def _compute(prepared: Prepared, cells: Sequence[Cell], supply: Supply, jobs: int, say: Say, watch: Watch) -> int:
+    """Compute the cells that are missing or changed; how many those were."""
+    bench, suite = prepared.bench, prepared.bench.suite
+    tuned = [cell for cell in cells if suite.models[cell.model].finetune]
+    keys: dict[Cell, str] = {}
+    done = 0
+    for cell in tuned:
+        before = suite.models[cell.model].set.get("init")
+        keys[cell] = bench.digest(cell, keys.get(replace(cell, model=str(before)), ""))
+        if read_outcome(bench.folder / CELLS, cell, keys[cell]) is None:
+            from benchmarks.finetunes import tune_cell
+
+            tune_cell(bench, cell, keys[cell], prepared.split, supply).write(bench.folder / CELLS)
+            say(f"fine-tuned {cell.name}")
+            done += 1
+    tasks = list(_list_tasks(prepared, cells, keys, supply))
+    with watch("Fitting heads", "") as report:
+        for n, outcome in enumerate(_fit_all(bench, tasks, jobs), 1):
+            outcome.write(bench.folder / CELLS)
+            if report:
+                report(n, 0, len(tasks))
+    return done + len(tasks)
+
+
+Task = tuple[Cell, str, Vectors]
+
+
+def _list_tasks(
+    prepared: Prepared, cells: Sequence[Cell], keys: Mapping[Cell, str], supply: Supply
+) -> Iterator[Task]:
+    """The heads to fit."""
+    bench, suite = prepared.bench, prepared.bench.suite
+    for cell in cells:
+        model = suite.models[cell.model]
+        if not model.head:
+            continue
+        if model.on == FROZEN:
+            space = Space.parse(cell.space)
+            vectors = find_frozen(bench, cell, space)
+            key = bench.digest(cell, *sorted({identify_store(path, space) for path in vectors.list_files()}))
+        else:
+            origin = replace(cell, model=model.on)
+            key = bench.digest(cell, keys[origin])
+        if read_outcome(bench.folder / CELLS, cell, key) is None:
+            if model.on != FROZEN:
+                from benchmarks.finetunes import embed_tuned
+
+                vectors = embed_tuned(bench, origin, keys[origin], supply).vectors
+            yield cell, key, vectors
+
+
+def _fit_all(bench: Bench, tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
+    """Fit heads, here or in processes of their own."""
+    if jobs < 2 or len(tasks) < 2:
+        for task in tasks:
+            yield fit_cell(bench, *task)
+        return
+    threads = max(1, count_cpus() // jobs)
+    # spawned: a fork after libraries have started threads may hang
+    with ProcessPoolExecutor(min(jobs, len(tasks)), get_context("spawn"), _start, (bench,)) as pool:
+        futures = [pool.submit(_fit_one, task, threads) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_BENCH: list[Bench] = []  # of a worker
+
+
+def _start(bench: Bench) -> None:
+    _BENCH[:] = [bench]
+
+
+def _fit_one(task: Task, threads: int) -> Outcome:
+    return fit_cell(_BENCH[0], *task, threads)
+
+
+def _describe(prepared: Prepared, cells: Sequence[Cell], supply: Supply, started: str) -> dict[str, Any]:
+    """benchmark.json: what was run with what."""
+    bench, suite, split = prepared.bench, prepared.bench.suite, prepared.split
+    trainings = {
+        name: _count_training(bench.tables, suite, name) for name in suite.trainings
+    }
+    return {
+        "format": FORMAT, "version": VERSION, "title": suite.title, "question": suite.question,
+        "protocol": suite.protocol, "started": started, "finished": _now(), "suite_digest": suite.digest,
+        "questions": [question.to_dict() for question in bench.questions], "left_out": list(prepared.left_out),
+        "split": {
+            "digest": split.digest, "recipe": split.recipe.to_dict(), "counts": split.count(),
+            "excluded": prepared.excluded,
+        },
+        "surveys": _describe_surveys(bench), "trainings": trainings, "samples": list(bench.samples),
+        "audit": prepared.audit, "cautions": [], "environment": describe_environment(),
+        "costs": {"extraction": [*supply.costs.values()]}, "cells": [vars(cell) for cell in cells],
+    }  # fmt: skip
+
+
+def _count_training(tables: Mapping[str, SurveyTable], suite: Suite, name: str) -> dict[str, int]:
+    """Sky objects of each survey in a training set, with the first seed."""
+    rows = draw_training(tables, suite, name, suite.seeds.first)
+    return {survey: count_objects({survey: own}, tables) for survey, own in rows.items()}
+
+
+def _describe_surveys(bench: Bench) -> dict[str, Any]:
+    described: dict[str, Any] = {}
+    for name, source in bench.suite.surveys.items():
+        stores = []
+        for (survey, _), path in bench.stores.items():
+            if survey == name:
+                with EmbeddingStore.open(path) as store:
+                    provenance = store.provenance
+                runs = provenance.runs
+                stores.append(
+                    {"path": str(path), "size": provenance.model.get("resize", {}).get("size"),
+                     "backbone": str(runs[-1].get("backbone", "")) if runs else "", "provenance": provenance.to_dict()}
+                )  # fmt: skip
+        described[name] = {
+            "catalog": str(source.catalog or source.store), "rows": len(bench.tables[name]), "stores": stores,
+        }  # fmt: skip
+    return described
+
+
+def describe_environment() -> dict[str, str]:
+    """The machine and the libraries, in words."""
+    found = {"python": platform.python_version(), "system": platform.platform(), "processors": str(count_cpus())}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except ModuleNotFoundError:
+            continue
+    return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _write_text(file: Path, text: str) -> None:
+    with replace_file(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _write_json(file: Path, record: dict[str, Any]) -> None:
+    _write_text(file, json.dumps(record, indent=1, default=_to_json) + "\n")
+
+
+def _to_json(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)

@@ -96,7 +96,7 @@ class Sample:
         arrays = {name: getattr(self, name) for name in ARRAYS}
         arrays |= {PROPERTY + name: values for name, values in self.properties.items()}
         with replace_file(file) as temporary, temporary.open("wb") as raw:
-            np.savez(raw, survey=np.array(self.survey), objects=np.array(self.objects), **arrays)
+            np.savez(raw, allow_pickle=False, survey=np.array(self.survey), objects=np.array(self.objects), **arrays)
 
     @classmethod
     def read(cls, file: Path) -> Sample:

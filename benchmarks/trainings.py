@@ -87,7 +87,7 @@ def gather(rows: Rows, tables: Mapping[str, SurveyTable], name: str) -> Array:
 
 
 def _is_labelled(table: SurveyTable) -> Array:
-    return (~np.isnan(table.Y)).any(axis=1)
+    return np.asarray((~np.isnan(table.Y)).any(axis=1))
 
 
 def _find_rows(table: SurveyTable, suite: Suite, seed: int) -> Array:

@@ -1,0 +1,138 @@
+"""What is to be said before anyone reads a table: what flatters, what is not comparable, what is one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.results import Results
+from benchmarks.samples import Sample
+from heads.metrics import score_pooled
+
+GAP = 0.005  # between r squared and R2, from which on it is worth a word
+
+
+def list_cautions(results: Results) -> list[dict[str, str]]:
+    """
+    Warnings that follow from what was run and found.
+
+    Returns
+    -------
+    list of dict
+        ``about`` (a word for the kind) and ``text``.
+    """
+    found = [
+        *_seen(results), *_means(results), *_squares(results), *_zeros(results), *_sizes(results), *_order(results),
+        *_zeroed(results), *_single(results),
+    ]  # fmt: skip
+    return [{"about": about, "text": text} for about, text in found]
+
+
+def _seen(results: Results) -> Iterator[tuple[str, str]]:
+    for sample in results.samples.values():
+        if sample.seen.any():
+            yield "seen", (
+                f"{int(sample.seen.sum())} of the {len(sample)} test galaxies of {sample.title.split(',')[0]} "
+                f"({sample.name}) are sky objects that training showed, in this survey or another: a score of them is "
+                "not one of new galaxies."
+            )
+
+
+def _means(results: Results) -> Iterator[tuple[str, str]]:
+    for sample in results.samples.values():
+        pooled = score_pooled(np.nan_to_num(sample.whole), _predict_means(sample))["pooled_r"]
+        if np.isfinite(pooled):
+            yield "pooled r", (
+                f"On {sample.name}, the mean of each answer, predicted for every galaxy alike, has a pooled r of "
+                f"{pooled:.3f}: it looks at no image. Read pooled r against this, and not against 0."
+            )
+
+
+def _predict_means(sample: Sample) -> np.ndarray:
+    filled = np.nan_to_num(sample.whole)
+    return np.tile(filled.mean(axis=0), (len(sample), 1))
+
+
+def _squares(results: Results) -> Iterator[tuple[str, str]]:
+    if results.suite.protocol != "published":
+        return
+    apart = [(e.pooled["pooled_r_squared"] - e.pooled["r2"], e) for e in results.entries]
+    apart = [(gap, entry) for gap, entry in apart if gap > GAP]
+    if apart:
+        gap, entry = max(apart, key=lambda pair: pair[0])
+        yield "r squared", (
+            f"The reference study printed the square of pooled r as R2. It is not the share of the variance that is "
+            f"explained: of {len(apart)} entries it is higher than that, most for {entry.model} trained on "
+            f"{entry.training}, on {entry.test}: {entry.pooled['pooled_r_squared']:.3f}, where R2 is "
+            f"{entry.pooled['r2']:.3f}."
+        )
+
+
+def _zeros(results: Results) -> Iterator[tuple[str, str]]:
+    if results.suite.protocol != "published":
+        return
+    for sample in results.samples.values():
+        share = float(np.isnan(sample.whole).mean())
+        if not share:
+            share = float(_find_unasked(results, sample).mean())
+        if share:
+            yield "zeros", (
+                f"On {sample.name}, {share:.0%} of the labels are zeros of questions that nobody was asked. They count "
+                "as answers, in training and in scores, as in the reference study: a model scores by learning the "
+                "tree."
+            )
+
+
+def _find_unasked(results: Results, sample: Sample) -> np.ndarray:
+    """Labels of questions whose answers are all 0: volunteers who are asked give some answer."""
+    unasked, start = np.zeros(sample.whole.shape, bool), 0
+    for question in results.questions:
+        own = slice(start, start + len(question.targets))
+        if len(question.targets) > 1:
+            unasked[:, own] = (sample.whole[:, own] == 0).all(axis=1)[:, None]
+        start = own.stop
+    return unasked
+
+
+def _sizes(results: Results) -> Iterator[tuple[str, str]]:
+    suite = results.suite
+    usual = suite.extraction.size or 224
+    sizes = {name: training.size or usual for name, training in suite.trainings.items()}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name} {size} px" for name, size in sizes.items())
+        yield "sizes", (
+            f"Training sets were seen at different resolutions ({listed}): a difference between them may be that of "
+            "the resolution, and says nothing of the surveys."
+        )
+    if suite.test_size and any(size != suite.test_size for size in sizes.values()):
+        yield "sizes", (
+            f"Images of other surveys are tested at {suite.test_size} px, whatever the training was: models that were "
+            "trained at another resolution pay for it there."
+        )
+
+
+def _order(results: Results) -> Iterator[tuple[str, str]]:
+    if results.suite.split.method == "sequential":
+        yield "order", (
+            "The split follows the order of the catalogs, and does not keep a sky object on one side. Catalogs are "
+            "not in random order: the test may be of other galaxies than the training."
+        )
+
+
+def _zeroed(results: Results) -> Iterator[tuple[str, str]]:
+    for name, training in results.suite.trainings.items():
+        if training.zeroed:
+            yield "zeroed", (
+                f"In the training set {name}, all labels of {', '.join(training.zeroed)} are 0, as happened in the "
+                "reference study: what it scores says nothing of such a training set."
+            )
+
+
+def _single(results: Results) -> Iterator[tuple[str, str]]:
+    single = sorted({entry.model for entry in results.entries if len(entry.seeds) == 1})
+    if single:
+        yield "single run", (
+            f"{', '.join(single)}: a single run each. Their intervals say what other galaxies would change, and "
+            "nothing of other training sets or seeds."
+        )

@@ -1,0 +1,197 @@
+"""Reads the cells of a benchmark's folder and scores them: the way from files to `Results`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cells import Cell, require_outcome
+from benchmarks.ceilings import Ceiling, measure_ceiling
+from benchmarks.comparison import compare_models, rank_models
+from benchmarks.drops import list_curves, list_drops
+from benchmarks.resampling import Resampling, inflate_luck, resample_objects
+from benchmarks.results import CELLS, COPY, FORMAT, RECORD, SAMPLES, SUITE, VERSION, Contest, Entry, Results
+from benchmarks.samples import Sample
+from benchmarks.statistics import ModelScores, score_runs
+from benchmarks.suite import Suite, load_suite
+from benchmarks.weaknesses import find_worst_answer
+from embeddings.errors import SommelierError
+from embeddings.questions import Question
+from heads.metrics import score_pooled
+
+Array = np.ndarray[Any, Any]
+PER_TARGET = ("r", "r2", "mae", "bias")
+CEILING_RESAMPLES = 2000
+Report = Callable[[int, int, int], None]
+
+
+def read_results(folder: Path, report: Report | None = None) -> Results:
+    """
+    Read what a benchmark computed, and score it.
+
+    Parameters
+    ----------
+    folder : Path
+    report : callable, optional
+        Called with entries scored, 0, and entries in all.
+
+    Raises
+    ------
+    SommelierError
+        When the folder holds no benchmark, or one that is not finished.
+    """
+    record = read_record(folder)
+    if "cells" not in record:
+        raise SommelierError(
+            f"the benchmark in {folder} is not finished. Go on with: sommelier benchmark run {folder / SUITE} -o {folder}"
+        )
+    suite = load_suite(folder / SUITE)
+    questions = tuple(Question.from_dict(one) for one in record["questions"])
+    samples = {name: Sample.read(folder / SAMPLES / f"{name}.npz") for name in record["samples"]}
+    cells = [Cell(**one) for one in record["cells"]]
+    tests = {name: sample for name, sample in samples.items() if sample.objects != "pool"}
+    entries = list(score_entries(folder, suite, tests, cells, report))
+    results = Results(
+        folder, record, suite, questions, tests, entries, _score_copies(suite, tests),
+        {name: ceiling for name, sample in tests.items() if (ceiling := _measure_ceiling(sample, questions, suite))},
+        list_contests(suite, entries),
+    )  # fmt: skip
+    results.drops.extend(list_drops(results))
+    results.curves.extend(list_curves(results, samples))
+    return results
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """
+    What a benchmark's folder says of itself.
+
+    Raises
+    ------
+    SommelierError
+        When it holds none, or one of another version.
+    """
+    try:
+        record = json.loads((folder / RECORD).read_bytes())
+    except FileNotFoundError as error:
+        raise SommelierError(
+            f"{folder} holds no benchmark: {RECORD} is missing. Make one with: sommelier benchmark run SUITE -o {folder}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SommelierError(f"{folder / RECORD} cannot be read: {error}. Run the benchmark again.") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise SommelierError(f"{folder / RECORD} is no record of a benchmark (its format is not {FORMAT!r}).")
+    if str(record.get("version", VERSION)).split(".")[0] != VERSION.split(".")[0]:
+        raise SommelierError(
+            f"{folder} is a benchmark of version {record.get('version')}; this galaxy-sommelier reads {VERSION}."
+        )
+    return record
+
+
+def score_entries(
+    folder: Path, suite: Suite, tests: Mapping[str, Sample], cells: Sequence[Cell], report: Report | None = None
+) -> Iterator[Entry]:
+    """
+    Score every contender on every test, all its seeds together.
+
+    Yields
+    ------
+    Entry
+    """
+    contenders: dict[tuple[str, str, str, int], list[Cell]] = {}
+    for cell in cells:
+        contenders.setdefault(cell.contender, []).append(cell)
+    resamplings = {name: Resampling(sample.groups, 0, suite.resamples) for name, sample in tests.items()}
+    done, total = 0, len(contenders) * len(tests)
+    for group in contenders.values():
+        outcomes = {cell.seed: require_outcome(folder / CELLS, cell) for cell in group}
+        for name, sample in tests.items():
+            if report:
+                report(done, 0, total)
+            done += 1
+            predictions = {seed: outcome.predictions[name] for seed, outcome in outcomes.items()}
+            costs = _average([outcome.costs for outcome in outcomes.values()])
+            n_train = int(np.mean([outcome.n_train for outcome in outcomes.values()]))
+            yield _score(suite, sample, group[0], predictions, resamplings[name], n_train, costs)
+
+
+def _score(
+    suite: Suite, sample: Sample, cell: Cell, predictions: dict[int, Array], resampling: Resampling, n_train: int,
+    costs: dict[str, Any],
+) -> Entry:  # fmt: skip
+    share = suite.seeds.redraw
+    inflation = inflate_luck(share, len(predictions)) if share < 1 and len(predictions) > 1 else 1.0
+    scores = score_runs(sample.Y, predictions, resampling, sample.whole, inflation)
+    filled = np.nan_to_num(sample.whole)
+    pooled = [score_pooled(filled, P) for P in predictions.values()]
+    return Entry(
+        cell.training, cell.model, cell.space, cell.budget, sample.name, tuple(predictions), scores.macro,
+        {name: [score.to_list() for score in scores.targets[name]] for name in PER_TARGET}, scores.n,
+        {name: float(np.mean([one[name] for one in pooled])) for name in pooled[0] if name != "n"},
+        find_worst_answer(scores, [str(n) for n in range(sample.Y.shape[1])]), n_train, costs,
+    )  # fmt: skip
+
+
+def _average(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means of numbers, the first of what is no number."""
+    numbers = {name for name, value in records[0].items() if isinstance(value, int | float)}
+    return {
+        name: float(np.mean([record.get(name, np.nan) for record in records])) if name in numbers else value
+        for name, value in records[0].items()
+    }
+
+
+def _score_copies(suite: Suite, tests: Mapping[str, Sample]) -> dict[str, ModelScores]:
+    """
+    What the labels of the first survey's test galaxies score as predictions of the others', where both saw them.
+    """
+    first = next(iter(tests.values()))
+    found = {}
+    for name, sample in tests.items():
+        place = {group: row for row, group in enumerate(first.groups.tolist())}
+        rows = np.array([place.get(group, -1) for group in sample.groups.tolist()], int)
+        nothing = np.full((1, first.Y.shape[1]), np.nan, np.float32)
+        copied = np.concatenate([first.Y, nothing])[rows]
+        enough = ((~np.isnan(copied + sample.Y)).sum(axis=0) >= 20).any()
+        if sample.survey != first.survey and enough:
+            found[name] = score_runs(sample.Y, {0: copied}, Resampling(sample.groups, 0, suite.resamples))
+    return found
+
+
+def _measure_ceiling(sample: Sample, questions: Sequence[Question], suite: Suite) -> Ceiling | None:
+    """The vote-noise ceiling where fractions are shares of votes that are known; else None: not available."""
+    raw = np.repeat([q.fractions == "raw" for q in questions], [len(q.targets) for q in questions])
+    totals = np.where(raw, sample.totals, np.nan)
+    if not (totals >= 2).any():
+        return None
+    return measure_ceiling(sample.whole, totals, resample_objects(sample.groups, 0, CEILING_RESAMPLES))
+
+
+def list_contests(suite: Suite, entries: Sequence[Entry]) -> list[Contest]:
+    """
+    The comparisons: for each training set its models, for each model its training sets, beside their reference.
+
+    Budgets and, where each is read on its own, spaces are curves and no contest.
+    """
+    whole = [entry for entry in entries if not entry.budget]
+    if suite.spaces == "each":
+        return []
+    contests = []
+    for varies, fixed, reference in (
+        ("model", "training", suite.reference_model),
+        ("training", "model", suite.reference_training),
+    ):
+        for name in dict.fromkeys(getattr(entry, fixed) for entry in whole):
+            own = [entry for entry in whole if getattr(entry, fixed) == name]
+            names = list(dict.fromkeys(getattr(entry, varies) for entry in own))
+            if len(names) < 2 or reference not in names:
+                continue
+            scores: dict[str, dict[str, Any]] = {}
+            for entry in own:
+                scores.setdefault(entry.test, {})[getattr(entry, varies)] = entry.macro["r"]
+            ranks = {test: rank_models(models) for test, models in scores.items()}
+            contests.append(Contest(varies, name, reference, compare_models(scores, reference), ranks))
+    return contests
