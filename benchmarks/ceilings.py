@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.moments import SMALL, mean_over
+from benchmarks.resampling import Resampling
 from benchmarks.statistics import Score
 
 Array = np.ndarray[Any, Any]
@@ -47,10 +48,32 @@ def measure_ceiling(F: Array, totals: Array, weights: Array) -> Ceiling:
     weights : (n_resamples, n_galaxies) array
         Of `benchmarks.resampling.resample_objects`.
     """
-    r2 = noise_ceiling(F, totals, np.concatenate([np.ones((1, len(F))), weights]))  # the first is the sample itself
+    return _average(noise_ceiling(F, totals, np.concatenate([np.ones((1, len(F))), weights])))
+
+
+def resample_ceiling(F: Array, totals: Array, resampling: Resampling) -> Ceiling:
+    """
+    The ceilings' means over answers, on the draws that models are scored on.
+
+    Parameters
+    ----------
+    F, totals : (n_galaxies, n_targets) arrays
+        As for `noise_ceiling`.
+    resampling : Resampling
+        Of the rows' sky objects; resamples are weighed some at a time, so that there may be any number.
+    """
+    rows = np.flatnonzero(~np.isnan(F).all(axis=1))
+    F, totals, objects = F[rows], totals[rows], resampling.index[rows]
+    found = [noise_ceiling(F, totals, np.ones((1, len(rows))))]
+    found += [noise_ceiling(F, totals, block[:, objects]) for block in resampling.draw_blocks()]
+    return _average(np.concatenate(found), resampling.key)
+
+
+def _average(r2: Array, key: str = "") -> Ceiling:
+    """Of each answer's ceiling, (1 + n_resamples, n_targets): first the sample itself."""
     there = np.isfinite(r2)
     means = {"r": mean_over(ceiling_of_r(r2), there), "r2": mean_over(r2, there)}
-    scores = {name: Score(float(values[0]), values[1:]) for name, values in means.items()}
+    scores = {name: Score(float(values[0]), values[1:], key=key) for name, values in means.items()}
     return Ceiling(scores, int((r2[0] <= 0).sum()))
 
 
