@@ -57,9 +57,12 @@ def read_results(folder: Path, report: Report | None = None) -> Results:
     entries = list(score_entries(folder, suite, tests, cells, report))
     results = Results(
         folder, record, suite, questions, tests, entries, _score_copies(suite, tests),
-        {name: ceiling for name, sample in tests.items() if (ceiling := _measure_ceiling(sample, questions, suite))},
-        list_contests(suite, entries),
+        {}, list_contests(suite, entries),
     )  # fmt: skip
+    for name, sample in tests.items():
+        ceiling = _measure_ceiling(sample, results.mask_totals(sample))
+        if ceiling is not None:
+            results.ceilings[name] = ceiling
     results.drops.extend(list_drops(results))
     results.curves.extend(list_curves(results, samples))
     return results
@@ -161,10 +164,8 @@ def _score_copies(suite: Suite, tests: Mapping[str, Sample]) -> dict[str, ModelS
     return found
 
 
-def _measure_ceiling(sample: Sample, questions: Sequence[Question], suite: Suite) -> Ceiling | None:
+def _measure_ceiling(sample: Sample, totals: Array) -> Ceiling | None:
     """The vote-noise ceiling where fractions are shares of votes that are known; else None: not available."""
-    raw = np.repeat([q.fractions == "raw" for q in questions], [len(q.targets) for q in questions])
-    totals = np.where(raw, sample.totals, np.nan)
     if not (totals >= 2).any():
         return None
     return measure_ceiling(sample.whole, totals, resample_objects(sample.groups, 0, CEILING_RESAMPLES))

@@ -91,8 +91,20 @@ class Resampling:
         (n_block, n_objects) float32 array
             `n_resamples` rows in all.
         """
+        if self.n_resamples * self.n_objects <= BLOCK:
+            yield self._whole
+        else:
+            yield from self._draw(max(1, BLOCK // self.n_objects))
+
+    @cached_property
+    def _whole(self) -> Array:
+        """All draws where they are one block: kept, since many models are scored on the same ones."""
+        (block,) = self._draw(self.n_resamples)
+        block.flags.writeable = False
+        return block
+
+    def _draw(self, size: int) -> Iterator[Array]:
         rng, n = np.random.default_rng(self.random_state), self.n_objects
-        size = max(1, BLOCK // n)
         for start in range(0, self.n_resamples, size):
             block = np.empty((min(size, self.n_resamples - start), n), np.float32)
             for weights in block:  # ten times faster than Generator.multinomial, which draws a binomial an object

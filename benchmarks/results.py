@@ -13,7 +13,7 @@ from benchmarks.cells import Cell, require_outcome
 from benchmarks.ceilings import Ceiling
 from benchmarks.comparison import Comparison
 from benchmarks.decomposition import Decomposition
-Recalibration = Any
+from benchmarks.recalibration import Curve
 from benchmarks.resampling import Resampling
 from benchmarks.samples import Sample
 from benchmarks.statistics import ModelScores, Score
@@ -120,7 +120,7 @@ class Contest:
 
 
 @dataclass(frozen=True)
-class Drop:
+class Decomposed:
     """
     Where a contender's drop from its home survey's test to another's comes from.
 
@@ -140,7 +140,7 @@ class Drop:
 
 
 @dataclass(frozen=True)
-class Curve:
+class Recalibrated:
     """
     How few labels of a survey correct a contender's predictions of it.
 
@@ -156,7 +156,7 @@ class Curve:
     model: str
     home: str
     away: str
-    recalibration: Recalibration
+    recalibration: Curve
 
 
 @dataclass(frozen=True)
@@ -179,9 +179,9 @@ class Results:
     ceilings : dict of str to Ceiling
         By test: what the noise of the votes leaves; missing where votes are not raw counts.
     contests : list of Contest
-    drops : list of Drop
+    drops : list of Decomposed
         Where the out-of-domain drop comes from; none without paired galaxies.
-    curves : list of Curve
+    curves : list of Recalibrated
         How few labels of the target survey buy it back.
     """
 
@@ -194,8 +194,8 @@ class Results:
     yardsticks: dict[str, ModelScores]
     ceilings: dict[str, Ceiling]
     contests: list[Contest]
-    drops: list[Drop] = field(default_factory=list)
-    curves: list[Curve] = field(default_factory=list)
+    drops: list[Decomposed] = field(default_factory=list)
+    curves: list[Recalibrated] = field(default_factory=list)
 
     @cached_property
     def targets(self) -> list[str]:
@@ -210,6 +210,11 @@ class Results:
         """What each seed of an entry said of its test's galaxies, (n_rows, n_targets)."""
         cells = [Cell(*_order(entry, seed)) for seed in entry.seeds]
         return {cell.seed: require_outcome(self.folder / CELLS, cell).predictions[entry.test] for cell in cells}
+
+    def mask_totals(self, sample: Sample) -> Array:
+        """Votes on each question of a test, NaN where fractions are no shares of them."""
+        raw = np.repeat([q.fractions == "raw" for q in self.questions], [len(q.targets) for q in self.questions])
+        return np.where(raw, sample.totals, np.nan)
 
     def score_bins(self, entry: Entry) -> list[Bin]:
         """The macro r of an entry in bins of magnitude, size, redshift, as far as known."""
@@ -234,7 +239,7 @@ class Results:
         }
 
 
-def _describe(one: Drop | Curve, found: Decomposition | Recalibration) -> dict[str, Any]:
+def _describe(one: Decomposed | Recalibrated, found: Decomposition | Curve) -> dict[str, Any]:
     return {name: getattr(one, name) for name in ("training", "model", "home", "away")} | found.to_dict()
 
 
