@@ -76,11 +76,11 @@ def _list_routes(results: Results) -> Iterator[tuple[Entry, Sample, Sample]]:
     """The entries on the home test of one survey's training set, with each test of new objects of another survey."""
     if results.suite.spaces == "each":
         return
-    for entry in results.entries:
+    for entry in results.headline:
         surveys = results.suite.trainings[entry.training].surveys
         home = results.samples[entry.test]
         floor = results.suite.models[entry.model].head in FLOORS
-        if floor or entry.budget or surveys != (home.survey,) or home.objects != "new":
+        if floor or surveys != (home.survey,) or home.objects != "new":
             continue
         for away in results.samples.values():
             if away.survey != home.survey and away.objects == "new":

@@ -57,7 +57,7 @@ def read_results(folder: Path, report: Report | None = None) -> Results:
     entries = list(score_entries(folder, suite, tests, cells, report))
     results = Results(
         folder, record, suite, questions, tests, entries, _score_copies(suite, tests),
-        {}, list_contests(suite, entries),
+        {}, list_contests(suite, entries, record["joined_space"]),
     )  # fmt: skip
     for name, sample in tests.items():
         ceiling = _measure_ceiling(sample, results.mask_totals(sample))
@@ -171,15 +171,15 @@ def _measure_ceiling(sample: Sample, totals: Array) -> Ceiling | None:
     return measure_ceiling(sample.whole, totals, resample_objects(sample.groups, 0, CEILING_RESAMPLES))
 
 
-def list_contests(suite: Suite, entries: Sequence[Entry]) -> list[Contest]:
+def list_contests(suite: Suite, entries: Sequence[Entry], joined: str) -> list[Contest]:
     """
     The comparisons: for each training set its models, for each model its training sets, beside their reference.
 
     Budgets and, where each is read on its own, spaces are curves and no contest.
     """
-    whole = [entry for entry in entries if not entry.budget]
     if suite.spaces == "each":
         return []
+    whole = [entry for entry in entries if not entry.budget and entry.space in ("", joined)]
     contests = []
     for varies, fixed, reference in (
         ("model", "training", suite.reference_model),

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from benchmarks.cells import Cell
 from benchmarks.finetunes import order_finetunes
 from benchmarks.suite import FROZEN, Suite
-from embeddings.provenance import Space
 
 
 def list_seeds(suite: Suite, model: str) -> list[int]:
     """The seeds of a model: those of a head on a fine-tune are the fine-tune's."""
     asked = suite.models[model]
-    tuned = asked.finetune is not None or asked.on != FROZEN
-    n = asked.seeds or (suite.seeds.finetunes if tuned else suite.seeds.heads)
-    if asked.head and asked.on != FROZEN:
+    n = asked.seeds or (suite.seeds.finetunes if asked.is_tuned else suite.seeds.heads)
+    if asked.on != FROZEN:
         n = min(n, len(list_seeds(suite, asked.on)))
     return list(range(suite.seeds.first, suite.seeds.first + n))
 
@@ -23,6 +21,8 @@ def list_seeds(suite: Suite, model: str) -> list[int]:
 def plan_cells(suite: Suite, layers: Sequence[int]) -> list[Cell]:
     """
     All cells: fine-tunes first, then heads.
+
+    A budget is for the joined space alone.
 
     Parameters
     ----------
@@ -32,17 +32,16 @@ def plan_cells(suite: Suite, layers: Sequence[int]) -> list[Cell]:
     """
     names = [*order_finetunes(suite), *(name for name, model in suite.models.items() if model.head)]
     return [
-        Cell(training, name, seed, space.name if space else "", budget)
+        Cell(training, name, seed, space, budget)
         for name in names
-        for training in suite.trainings
-        for space in _list_spaces(suite, name, layers)
-        for budget in (*suite.budgets, 0)
+        for training in suite.list_trainings(name)
+        for number, space in enumerate(_list_spaces(suite, name, training, layers))
+        for budget in (suite.list_budgets(name, training) if number == 0 else (0,))
         for seed in list_seeds(suite, name)
     ]
 
 
-def _list_spaces(suite: Suite, model: str, layers: Sequence[int]) -> list[Space | None]:
-    asked = suite.models[model]
-    if asked.finetune or asked.on != FROZEN:
-        return [None]  # the run's own
-    return [*suite.list_spaces(layers)]
+def _list_spaces(suite: Suite, model: str, training: str, layers: Sequence[int]) -> list[str]:
+    if suite.models[model].is_tuned:
+        return [""]  # the run's own
+    return [space.name for space in suite.list_spaces(model, training, layers)]

@@ -202,6 +202,13 @@ class Results:
         """The answers that are predicted: the columns of all labels and predictions."""
         return list_targets(self.questions)
 
+    @cached_property
+    def headline(self) -> list[Entry]:
+        """The entries that tables show: all training galaxies, the last layer with all pools; no budgets or layers."""
+        spaces = ("", self.record["joined_space"])
+        each = self.suite.spaces == "each"
+        return [entry for entry in self.entries if not entry.budget and (each or entry.space in spaces)]
+
     def pick(self, **wanted: Any) -> list[Entry]:
         """The entries with these values: ``pick(training="sdss", test="ukidss-new")``."""
         return [entry for entry in self.entries if all(getattr(entry, k) == value for k, value in wanted.items())]

@@ -268,7 +268,7 @@ def _describe(prepared: Prepared, cells: Sequence[Cell], supply: Supply, started
             "excluded": prepared.excluded,
         },
         "surveys": _describe_surveys(bench), "trainings": trainings, "samples": list(bench.samples),
-        "audit": prepared.audit, "cautions": [], "environment": describe_environment(),
+        "joined_space": suite.join_space(prepared.layers).name, "audit": prepared.audit, "cautions": [], "environment": describe_environment(),
         "costs": {"extraction": [*supply.costs.values()]}, "cells": [vars(cell) for cell in cells],
     }  # fmt: skip
 

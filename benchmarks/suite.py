@@ -105,6 +105,15 @@ class Model(Section):
     finetune: Annotated[str | None, Field(description="a configuration: head, lora, full, or a file")] = None
     set: Annotated[dict[str, Any], Field(description="what replaces the configuration's: training.epochs: 5")] = {}
     seeds: Annotated[int | None, Field(ge=1, description="how many; null: as seeds has it")] = None
+    trainings: Annotated[tuple[str, ...], Field(description="training sets that it learns from; []: all")] = ()
+    budgets: Annotated[
+        bool | None, Field(description="whether it is trained with each budget; null: heads on frozen embeddings are")
+    ] = None
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether a backbone is trained for it."""
+        return self.finetune is not None or self.on != FROZEN
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
@@ -163,14 +172,17 @@ class Suite(Section):
     revision: Annotated[str | None, Field(description="branch, tag or commit on the hub")] = None
     extraction: Extraction = Extraction()
     spaces: Annotated[
-        Literal["joined", "each"],
-        Field(description="heads read the last layer with all pools side by side; or each layer and pool on its own"),
+        Literal["joined", "each", "both"],
+        Field(
+            description="heads read the last layer with all pools side by side; or each layer and pool on its own; or "
+            "the first, and the reference model the second as well"
+        ),
     ] = "joined"
     targets: Annotated[tuple[str, ...], Field(min_length=1, description="globs of the answers to predict")] = ("*",)
     min_votes: Annotated[int, Field(ge=0, description="a label of fewer votes counts as not asked, where votes are")] = 2
     split: Split = Split()
     trainings: Annotated[dict[str, Training], Field(min_length=1, description="training sets by name")]
-    budgets: Annotated[tuple[int, ...], Field(description="numbers of training objects, beside all of them")] = ()
+    budgets: Annotated[tuple[int, ...], Field(description="training objects of the reference training set, beside all")] = ()
     models: Annotated[dict[str, Model], Field(min_length=1, description="by name")]
     tests: Annotated[tuple[str, ...], Field(description="surveys; []: all")] = ()
     test_size: Annotated[int | None, Field(ge=14, description="size of test images of other surveys; null: as trained")] = (
@@ -197,6 +209,11 @@ class Suite(Section):
         for name, model in self.models.items():
             if model.head and model.on != FROZEN:
                 _require(model.on, finetunes, f"models.{name}.on")
+            for training in model.trainings:
+                _require(training, self.trainings, f"models.{name}.trainings")
+            before = model.on if model.on != FROZEN else model.set.get("init")
+            if before in self.models and not {*self.list_trainings(name)} <= {*self.list_trainings(before)}:
+                raise ValueError(f"models.{name}.trainings has training sets that {before}, which it needs, has not.")
         for survey in self.tests:
             _require(survey, self.surveys, "tests")
         if self.reference.model:
@@ -231,11 +248,28 @@ class Suite(Section):
         """The training set that others are compared with."""
         return self.reference.training or next(iter(self.trainings))
 
-    def list_spaces(self, layers: Sequence[int]) -> list[Space]:
-        """The spaces that heads read, of the layers that the stores hold, counted from 1."""
+    def join_space(self, layers: Sequence[int]) -> Space:
+        """The highest of the layers with all pools side by side."""
+        return Space(max(layers), "+".join(self.extraction.pools))
+
+    def list_trainings(self, model: str) -> tuple[str, ...]:
+        """The training sets that a model learns from."""
+        return self.models[model].trainings or tuple(self.trainings)
+
+    def list_budgets(self, model: str, training: str) -> tuple[int, ...]:
+        """Training objects, 0 for all."""
+        asked = self.models[model]
+        wanted = not asked.is_tuned if asked.budgets is None else asked.budgets
+        return (*self.budgets, 0) if wanted and training == self.reference_training else (0,)
+
+    def list_spaces(self, model: str, training: str, layers: Sequence[int]) -> list[Space]:
+        """The spaces that a head reads, of the layers that the stores hold, counted from 1."""
+        joined = self.join_space(layers)
+        each = [Space(layer, pool) for layer in sorted(layers) for pool in self.extraction.pools]
         if self.spaces == "each":
-            return [Space(layer, pool) for layer in sorted(layers) for pool in self.extraction.pools]
-        return [Space(max(layers), "+".join(self.extraction.pools))]
+            return each
+        alone = self.spaces == "both" and (model, training) == (self.reference_model, self.reference_training)
+        return [joined, *(space for space in each if alone and space != joined)]
 
     def to_yaml(self) -> str:
         """Every key, as YAML that `load_suite` reads."""
