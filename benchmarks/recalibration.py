@@ -31,7 +31,8 @@ class Point:
     budget : int
         Sky objects of the target survey that were labelled.
     scores : dict of str to Score
-        ``r2, mae, bias``, the means over draws and seeds. The interval is of one draw of labels, on other galaxies.
+        ``r2, mae, bias``, the means over draws and seeds. The interval is of one draw of other labels, on other
+        galaxies.
     """
 
     budget: int
@@ -249,9 +250,9 @@ def _add_luck(
     """
     The scores of one budget, which is a share of the pool.
 
-    Beside other galaxies and other seeds goes what one other draw of labels would give: the standard deviation over
-    draws, which overlap the more the larger their share of the pool, see `inflate_luck`. Degrees of freedom are
-    Satterthwaite's (1946, Biometrics Bulletin 2, 110). Draws of the whole pool are all the same and show no luck.
+    Beside other galaxies and other seeds goes how far one draw of other labels may lie from the mean of these: the
+    variance of one and that of the mean, both made larger since draws overlap, see `inflate_luck`. Degrees of freedom
+    are Satterthwaite's (1946, Biometrics Bulletin 2, 110). Draws of the whole pool are all the same and show no luck.
     """
     ((draws, _),) = resample_moments([mean], resampling)
     n_draws = values[METRICS[0]].shape[1]
@@ -260,7 +261,8 @@ def _add_luck(
         draw_seeds(names, resampling.random_state, resampling.n_resamples) for names in (seeds, numbers)
     )
     of_seeds *= inflation
-    of_draws *= np.sqrt(n_draws) * (inflate_luck(share, 1) if share < 1 else 0)
+    if share < 1:  # the weights' sums have the variance of a mean of n_draws
+        of_draws *= np.sqrt(n_draws * inflate_luck(share, 1) ** 2 + inflate_luck(share, n_draws) ** 2)
     scores = {}
     for name, table in values.items():
         parts = of_seeds @ table.mean(axis=1), of_draws @ table.mean(axis=0)
@@ -281,20 +283,21 @@ def _require_fit(
             f"seeds {sorted(P_pool)} of the pool and {sorted(P_test)} of the test should be equal: the same models "
             "predict both."
         )
+    n_answers = Y_test.shape[1]
     for what, runs, Y, objects in (("pool", P_pool, Y_pool, objects_pool), ("test", P_test, Y_test, objects_test)):
         shapes = {np.shape(values) for values in (Y, *runs.values())}
-        if shapes != {(len(objects), Y_test.shape[1])}:
+        if shapes != {(len(objects), n_answers)}:
             raise SommelierError(
                 f"predictions and labels of the {what} have the shapes {sorted(shapes)} for {len(objects)} sky "
-                f"objects and {Y_test.shape[1]} answers: one row a galaxy, one column an answer."
+                f"objects and {n_answers} answers: one row a galaxy, one column an answer."
             )
         if ((np.asarray(Y) < 0) | (np.asarray(Y) > 1)).any():
             raise SommelierError(
                 f"labels of the {what} lie outside [0, 1]: only fractions are recalibrated, since what is predicted is "
                 "clipped. Leave the answers out that are no fractions."
             )
-    both = np.intersect1d(objects_pool, objects_test) if numbered else ()
-    if len(both):
+    both = np.intersect1d(objects_pool, objects_test) if numbered else np.empty(0)
+    if both.size:
         raise SommelierError(
             f"{len(both)} sky objects ({both[0]} ...) are in the pool and in the test: labels of the target survey's "
             "training side are drawn, and scored on its test side."

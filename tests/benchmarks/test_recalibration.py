@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from benchmarks.statistics import score_runs
 from embeddings.errors import SommelierError
 
 Array = np.ndarray
+ROOT = Path(__file__).parents[2]
 
 
 def make_survey(rng: np.random.Generator, n: int, seeds: int = 2) -> tuple[dict[int, Array], Array]:
@@ -122,19 +125,45 @@ def test_a_point_is_the_mean_of_all_draws_scored_one_by_one() -> None:
     assert curve.n_pool == 30
 
 
-def test_the_interval_is_of_one_draw_of_labels() -> None:
-    """The bias is moved by the mean of K residuals, shrunk by K / (K + 2.5), whatever the pool's size."""
-    rng, spread = np.random.default_rng(3), 0.1
-    p = np.full((20_000, 1), 0.5)
-    p[::2] += 1e-3  # labels vary, predictions hardly, so that there is no tilt
-    y_pool, y_test = (p + rng.normal(0, spread, p.shape).clip(-0.4, 0.4) for _ in range(2))
-    for n_pool in (20_000, 40):
-        curve = recalibrate({0: p[:n_pool]}, y_pool[:n_pool], {0: p}, y_test, (20,), 400, n_resamples=500)
+@pytest.mark.parametrize(("n_pool", "pools"), [(4000, 1), (40, 25)])
+def test_the_interval_is_of_one_draw_of_other_labels(n_pool: int, pools: int) -> None:
+    """
+    The bias of K = 20 labels is their mean residual, shrunk by K / (K + 2.5): variance v / K.
+
+    The mean of many draws is that of the pool, v / n_pool, from which a draw of other labels differs by the sum.
+    """
+    rng, noise, variances = np.random.default_rng(3), 0.1, []
+    for _ in range(pools):
+        p = np.full((n_pool + 200, 1), 0.5)
+        y = p + rng.normal(0, noise, p.shape).clip(-0.4, 0.4)
+        curve = recalibrate({0: p[200:]}, y[200:], {0: p[:200]}, y[:200], (20,), 400, n_resamples=500)
         assert curve is not None
         score = curve.points[0].scores["bias"]
         assert score.luck is not None
-        assert score.luck.std() == pytest.approx(spread / np.sqrt(20) * 20 / 22.5, rel=0.25 if n_pool == 40 else 0.15)
+        variances.append(score.luck.var())
         assert score.freedom == pytest.approx(399)
+    expected = noise**2 * (1 / 20 + 1 / n_pool) * (20 / 22.5) ** 2
+    assert np.mean(variances) == pytest.approx(expected, rel=0.2)  # of 25 pools of 40: one standard error is 0.05
+
+
+@pytest.mark.slow
+def test_the_interval_holds_what_other_labels_bring_on_all_galaxies() -> None:
+    rng = np.random.default_rng(7)
+    (everyone, Y), held = make_survey(rng, 20_000, 1), {(k, name): 0 for k in (10, 100) for name in ("r2", "bias")}
+    for trial in range(200):
+        (P_pool, Y_pool), (P_test, Y_test) = make_survey(rng, 200, 1), make_survey(rng, 300, 1)
+        curve = recalibrate(P_pool, Y_pool, P_test, Y_test, (10, 100), 20, trial, n_resamples=200)
+        assert curve is not None
+        for point in curve.points:
+            P, labels = make_survey(rng, point.budget, 1)
+            offset, slope = fit_affine(P[0], labels, P_pool[0].var(axis=0))
+            error = np.clip(offset + slope * everyone[0], 0, 1) - Y
+            truth = {"r2": np.mean(1 - np.nanmean(error**2, axis=0) / np.nanvar(Y, axis=0)),
+                     "bias": np.nanmean(error, axis=0).mean()}  # fmt: skip
+            for name, value in truth.items():
+                low, high = point.scores[name].interval
+                held[point.budget, name] += low <= value <= high
+    assert {key: count / 200 for key, count in held.items()} == pytest.approx(dict.fromkeys(held, 0.95), abs=0.05)
 
 
 def test_one_seed_is_a_single_run_and_seeds_share_the_labels() -> None:
@@ -185,6 +214,16 @@ def test_what_has_no_labels_is_left_out() -> None:
     assert without.points == ()
     Y_test[19:] = np.nan
     assert recalibrate(P_pool, Y_pool, P_test, Y_test) is None
+
+
+def test_the_documented_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    example = re.findall(r"```python\n(.*?)```", (ROOT / "docs/statistics.md").read_text(), re.DOTALL)[1]
+    exec(compile(example, "statistics.md", "exec"), {})
+    drop, curve = capsys.readouterr().out.splitlines()
+    image, annotation, total = (float(value) for value in re.findall(r"-?\d+\.\d+", drop))
+    assert image + annotation == pytest.approx(total, abs=0.02)
+    assert annotation > 0.1  # labels are 0.2 higher, whose square is half of their variance of 1/12
+    assert curve.startswith("10 [(0, ")
 
 
 def test_what_does_not_fit_is_refused() -> None:
