@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -193,10 +193,10 @@ def score_runs(
                 "not fit together: one row a galaxy, one column a target."
             )
     luck = inflation * draw_seeds(list(predictions), resampling.random_state, resampling.n_resamples)
-    found = _score_all([Moments.of(Y, P) for P in predictions.values()], resampling)
+    found = resample_moments([Moments.of(Y, P) for P in predictions.values()], resampling)
     macro = {name: _join(*_stack([run[0][name] for run in found]), luck, resampling.key) for name in SCORES}
     if whole is not None:
-        pooled = _score_all([Moments.pool(np.nan_to_num(whole), P) for P in predictions.values()], resampling)
+        pooled = resample_moments([Moments.pool(np.nan_to_num(whole), P) for P in predictions.values()], resampling)
         macro["pooled_r"] = _join(*_stack([run[0]["r"] for run in pooled]), luck, resampling.key)
     targets = {}
     for name in SCORES:
@@ -208,7 +208,9 @@ def score_runs(
     return ModelScores(macro, targets, np.asarray(counted))
 
 
-def _score_all(moments: list[Moments], resampling: Resampling) -> list[tuple[dict[str, Array], dict[str, Array]]]:
+def resample_moments(
+    moments: Sequence[Moments], resampling: Resampling
+) -> list[tuple[dict[str, Array], dict[str, Array]]]:
     """Of each run, macro scores (1 + n_resamples,) and the targets' (1 + n_resamples, n_targets): first the sample."""
     parts = [[run.score()] for run in moments]
     gathered = [run.gather(resampling) for run in moments]
