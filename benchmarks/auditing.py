@@ -73,9 +73,7 @@ def audit_samples(
 
 def make_side(split: SkySplit, ids: Mapping[str, Array]) -> Side:
     """Some galaxies of each survey as a side of an audit, without their embeddings."""
-    known = [
-        np.flatnonzero((split.surveys == survey) & np.isin(split.ids, chosen)) for survey, chosen in ids.items()
-    ]
+    known = [np.flatnonzero((split.surveys == survey) & np.isin(split.ids, chosen)) for survey, chosen in ids.items()]
     rows = np.concatenate(known)
     return Side(
         Path("the suite"), "store", split.ids[rows], split.surveys[rows], split.ra[rows], split.dec[rows],
@@ -150,7 +148,9 @@ class NearPairs:
         return self._known[a, b]
 
 
-def exclude_leaks(suite: Suite, samples: Mapping[str, Sample], found: SuiteAudit) -> tuple[dict[str, Sample], dict[str, int]]:
+def exclude_leaks(
+    suite: Suite, samples: Mapping[str, Sample], found: SuiteAudit
+) -> tuple[dict[str, Sample], dict[str, int]]:
     """
     Leave out of tests of new objects what the audit found; a `published` protocol tests them all the same.
 

@@ -32,10 +32,13 @@ def list_cautions(results: Results) -> list[dict[str, str]]:
 def _seen(results: Results) -> Iterator[tuple[str, str]]:
     for sample in results.samples.values():
         if sample.seen.any():
-            yield "seen", (
-                f"{int(sample.seen.sum())} of the {len(sample)} test galaxies of {sample.title.split(',')[0]} "
-                f"({sample.name}) are sky objects that training showed, in this survey or another: a score of them is "
-                "not one of new galaxies."
+            yield (
+                "seen",
+                (
+                    f"{int(sample.seen.sum())} of the {len(sample)} test galaxies of {sample.title.split(',')[0]} "
+                    f"({sample.name}) are sky objects that training showed, in this survey or another: a score of them is "
+                    "not one of new galaxies."
+                ),
             )
 
 
@@ -43,9 +46,12 @@ def _means(results: Results) -> Iterator[tuple[str, str]]:
     for sample in results.samples.values():
         pooled = score_pooled(np.nan_to_num(sample.whole), _predict_means(sample))["pooled_r"]
         if np.isfinite(pooled):
-            yield "pooled r", (
-                f"On {sample.name}, the mean of each answer, predicted for every galaxy alike, has a pooled r of "
-                f"{pooled:.3f}: it looks at no image. Read pooled r against this, and not against 0."
+            yield (
+                "pooled r",
+                (
+                    f"On {sample.name}, the mean of each answer, predicted for every galaxy alike, has a pooled r of "
+                    f"{pooled:.3f}: it looks at no image. Read pooled r against this, and not against 0."
+                ),
             )
 
 
@@ -61,11 +67,14 @@ def _squares(results: Results) -> Iterator[tuple[str, str]]:
     apart = [(gap, entry) for gap, entry in apart if gap > GAP]
     if apart:
         gap, entry = max(apart, key=lambda pair: pair[0])
-        yield "r squared", (
-            f"The reference study printed the square of pooled r as R2. It is not the share of the variance that is "
-            f"explained: of {len(apart)} entries it is higher than that, most for {entry.model} trained on "
-            f"{entry.training}, on {entry.test}: {entry.pooled['pooled_r_squared']:.3f}, where R2 is "
-            f"{entry.pooled['r2']:.3f}."
+        yield (
+            "r squared",
+            (
+                f"The reference study printed the square of pooled r as R2. It is not the share of the variance that is "
+                f"explained: of {len(apart)} entries it is higher than that, most for {entry.model} trained on "
+                f"{entry.training}, on {entry.test}: {entry.pooled['pooled_r_squared']:.3f}, where R2 is "
+                f"{entry.pooled['r2']:.3f}."
+            ),
         )
 
 
@@ -77,10 +86,13 @@ def _zeros(results: Results) -> Iterator[tuple[str, str]]:
         if not share:
             share = float(_find_unasked(results, sample).mean())
         if share:
-            yield "zeros", (
-                f"On {sample.name}, {share:.0%} of the labels are zeros of questions that nobody was asked. They count "
-                "as answers, in training and in scores, as in the reference study: a model scores by learning the "
-                "tree."
+            yield (
+                "zeros",
+                (
+                    f"On {sample.name}, {share:.0%} of the labels are zeros of questions that nobody was asked. They count "
+                    "as answers, in training and in scores, as in the reference study: a model scores by learning the "
+                    "tree."
+                ),
             )
 
 
@@ -101,38 +113,53 @@ def _sizes(results: Results) -> Iterator[tuple[str, str]]:
     sizes = {name: training.size or usual for name, training in suite.trainings.items()}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {size} px" for name, size in sizes.items())
-        yield "sizes", (
-            f"Training sets were seen at different resolutions ({listed}): a difference between them may be that of "
-            "the resolution, and says nothing of the surveys."
+        yield (
+            "sizes",
+            (
+                f"Training sets were seen at different resolutions ({listed}): a difference between them may be that of "
+                "the resolution, and says nothing of the surveys."
+            ),
         )
     if suite.test_size and any(size != suite.test_size for size in sizes.values()):
-        yield "sizes", (
-            f"Images of other surveys are tested at {suite.test_size} px, whatever the training was: models that were "
-            "trained at another resolution pay for it there."
+        yield (
+            "sizes",
+            (
+                f"Images of other surveys are tested at {suite.test_size} px, whatever the training was: models that were "
+                "trained at another resolution pay for it there."
+            ),
         )
 
 
 def _order(results: Results) -> Iterator[tuple[str, str]]:
     if results.suite.split.method == "sequential":
-        yield "order", (
-            "The split follows the order of the catalogs, and does not keep a sky object on one side. Catalogs are "
-            "not in random order: the test may be of other galaxies than the training."
+        yield (
+            "order",
+            (
+                "The split follows the order of the catalogs, and does not keep a sky object on one side. Catalogs are "
+                "not in random order: the test may be of other galaxies than the training."
+            ),
         )
 
 
 def _zeroed(results: Results) -> Iterator[tuple[str, str]]:
     for name, training in results.suite.trainings.items():
         if training.zeroed:
-            yield "zeroed", (
-                f"In the training set {name}, all labels of {', '.join(training.zeroed)} are 0, as happened in the "
-                "reference study: what it scores says nothing of such a training set."
+            yield (
+                "zeroed",
+                (
+                    f"In the training set {name}, all labels of {', '.join(training.zeroed)} are 0, as happened in the "
+                    "reference study: what it scores says nothing of such a training set."
+                ),
             )
 
 
 def _single(results: Results) -> Iterator[tuple[str, str]]:
     single = sorted({entry.model for entry in results.entries if len(entry.seeds) == 1})
     if single:
-        yield "single run", (
-            f"{', '.join(single)}: a single run each. Their intervals say what other galaxies would change, and "
-            "nothing of other training sets or seeds."
+        yield (
+            "single run",
+            (
+                f"{', '.join(single)}: a single run each. Their intervals say what other galaxies would change, and "
+                "nothing of other training sets or seeds."
+            ),
         )

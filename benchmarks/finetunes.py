@@ -80,7 +80,9 @@ def write_config(bench: Bench, cell: Cell, key: str, split: SkySplit) -> Config:
         ids = bench.tables[survey].ids
         parts[survey] = dict.fromkeys(ids[own].tolist(), "train") | dict.fromkeys(ids[choosers[survey]].tolist(), "val")
         whole = Catalog.read(_find_catalog(bench, survey)).of_survey(survey)
-        catalogs.append(write_subset(whole, np.array(list(parts[survey])), folder / f"{survey}.parquet", survey in zeroed))
+        catalogs.append(
+            write_subset(whole, np.array(list(parts[survey])), folder / f"{survey}.parquet", survey in zeroed)
+        )
     file = folder / "split.parquet"
     _write_split(split, parts, file)
     training = suite.trainings[cell.training]

@@ -85,7 +85,9 @@ class Bench:
     def list_tests(self, cell: Cell) -> list[Sample]:
         """What a cell is asked about: pools only of surveys that it did not learn from."""
         surveys = self.suite.trainings[cell.training].surveys
-        return [s for s in self.samples.values() if s.objects != "pool" or (s.survey not in surveys and not cell.budget)]
+        return [
+            s for s in self.samples.values() if s.objects != "pool" or (s.survey not in surveys and not cell.budget)
+        ]
 
     def digest(self, cell: Cell, *extra: Any) -> str:
         """

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cells import Cell, require_outcome
 from benchmarks.ceilings import Ceiling, measure_ceiling
+from benchmarks.cells import Cell, require_outcome
 from benchmarks.comparison import compare_models, rank_models
 from benchmarks.drops import list_curves, list_drops
 from benchmarks.resampling import Resampling, inflate_luck, resample_objects
-from benchmarks.results import CELLS, COPY, FORMAT, RECORD, SAMPLES, SUITE, VERSION, Contest, Entry, Results
+from benchmarks.results import CELLS, FORMAT, RECORD, SAMPLES, SUITE, VERSION, Contest, Entry, Results
 from benchmarks.samples import Sample
 from benchmarks.statistics import ModelScores, score_runs
 from benchmarks.suite import Suite, load_suite

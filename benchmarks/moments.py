@@ -159,9 +159,7 @@ def weigh_auc(y: Array, p: Array, weights: Array) -> Array:
     y, p, weights = y[asked], p[asked], weights[:, asked].astype(np.float64)
     order = np.argsort(p, kind="stable")
     starts = np.unique(p[order], return_index=True)[1]  # of equal predictions
-    zeros, ones = (
-        np.add.reduceat(weights[:, order] * (y[order] == value), starts, axis=1) for value in (0, 1)
-    )
+    zeros, ones = (np.add.reduceat(weights[:, order] * (y[order] == value), starts, axis=1) for value in (0, 1))
     below = np.cumsum(zeros, axis=1) - zeros / 2
     pairs = zeros.sum(axis=1) * ones.sum(axis=1)
     return np.where(pairs > 0, (below * ones).sum(axis=1) / np.where(pairs > 0, pairs, 1), np.nan)

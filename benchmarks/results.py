@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cells import Cell, require_outcome
 from benchmarks.ceilings import Ceiling
+from benchmarks.cells import Cell, require_outcome
 from benchmarks.comparison import Comparison
 from benchmarks.decomposition import Decomposition
 from benchmarks.recalibration import Curve

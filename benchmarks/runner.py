@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -200,9 +199,7 @@ def _compute(prepared: Prepared, cells: Sequence[Cell], supply: Supply, jobs: in
 Task = tuple[Cell, str, Vectors]
 
 
-def _list_tasks(
-    prepared: Prepared, cells: Sequence[Cell], keys: Mapping[Cell, str], supply: Supply
-) -> Iterator[Task]:
+def _list_tasks(prepared: Prepared, cells: Sequence[Cell], keys: Mapping[Cell, str], supply: Supply) -> Iterator[Task]:
     """The heads to fit."""
     bench, suite = prepared.bench, prepared.bench.suite
     for cell in cells:
@@ -256,9 +253,7 @@ def _fit_one(task: Task, threads: int) -> Outcome:
 def _describe(prepared: Prepared, cells: Sequence[Cell], supply: Supply, started: str) -> dict[str, Any]:
     """benchmark.json: what was run with what."""
     bench, suite, split = prepared.bench, prepared.bench.suite, prepared.split
-    trainings = {
-        name: _count_training(bench.tables, suite, name) for name in suite.trainings
-    }
+    trainings = {name: _count_training(bench.tables, suite, name) for name in suite.trainings}
     return {
         "format": FORMAT, "version": VERSION, "title": suite.title, "question": suite.question,
         "protocol": suite.protocol, "started": started, "finished": _now(), "suite_digest": suite.digest,

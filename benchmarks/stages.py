@@ -8,8 +8,8 @@ from glob import escape
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
+from benchmarks.moments import weigh_auc
 from benchmarks.resampling import resample_objects
 from benchmarks.statistics import Score, macro_scores, score_predictions
 from embeddings.errors import HeadError
@@ -151,7 +151,4 @@ def _score(Y: Array, P: Array, weights: Array) -> dict[str, Score]:
 
 def _score_auc(y: Array, p: Array, weights: Array) -> Score:
     """Of one target, on the sample and on each resample."""
-    asked = ~np.isnan(y)
-    y, p, weights = y[asked], p[asked], weights[:, asked]
-    draws = [roc_auc_score(y, p, sample_weight=w) if len(np.unique(y[w > 0])) == 2 else np.nan for w in weights]
-    return Score(float(roc_auc_score(y, p)), np.array(draws))
+    return Score(float(weigh_auc(y, p, np.ones((1, len(y))))[0]), weigh_auc(y, p, weights))

@@ -11,9 +11,10 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit
 from threadpoolctl import threadpool_limits
 
-from benchmarks.moments import SCORES, Moments
+from benchmarks.moments import SCORES, Moments, weigh_auc
 from benchmarks.resampling import Resampling, draw_seeds
 from embeddings.errors import SommelierError
+from heads.metrics import is_binary
 
 Array = np.ndarray[Any, Any]
 MIN_LABELS = 20  # of an answer: on fewer a correlation says nothing
@@ -135,7 +136,8 @@ class ModelScores:
     Attributes
     ----------
     macro : dict of str to Score
-        ``r, r2, mae, rmse, bias``, the means over targets; ``pooled_r`` where all labels were given.
+        ``r, r2, mae, rmse, bias``, the means over targets; ``pooled_r`` where all labels were given; ``auc``, the mean
+        over targets whose labels are 0 and 1, where there are such.
     targets : dict of str to list of Score
         The first five of each target.
     n : (n_targets,) int array
@@ -198,6 +200,10 @@ def score_runs(
     if whole is not None:
         pooled = resample_moments([Moments.pool(np.nan_to_num(whole), P) for P in predictions.values()], resampling)
         macro["pooled_r"] = _join(*_stack([run[0]["r"] for run in pooled]), luck, resampling.key)
+    binary = [t for t in range(Y.shape[1]) if is_binary(Y[:, t])]
+    if binary:
+        areas = [_score_areas(Y[:, binary], P[:, binary], resampling) for P in predictions.values()]
+        macro["auc"] = _join(*_stack(areas), luck, resampling.key)
     targets = {}
     for name in SCORES:
         values, draws = _stack([run[1][name] for run in found])  # (n_seeds, n_targets), (n_seeds, n_resamples, ...)
@@ -224,6 +230,14 @@ def resample_moments(
         macro = {name: np.concatenate([average[name] for average in averages]) for name in SCORES}
         joined.append((macro, {name: np.concatenate([getattr(part, name) for part in scored]) for name in SCORES}))
     return joined
+
+
+def _score_areas(Y: Array, P: Array, resampling: Resampling) -> Array:
+    """The mean area under the ROC curve of classes, (1 + n_resamples,): first the sample."""
+    columns = list(zip(Y.T, P.T, strict=True))
+    parts = [np.mean([weigh_auc(y, p, np.ones((1, len(Y)))) for y, p in columns], axis=0)]
+    parts += [np.mean([weigh_auc(y, p, rows) for y, p in columns], axis=0) for rows in resampling.draw_rows()]
+    return np.concatenate(parts)
 
 
 def _stack(runs: list[Array]) -> tuple[Array, Array]:

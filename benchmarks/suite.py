@@ -92,7 +92,9 @@ class Training(Section):
     ] = "all"
     budget: Annotated[str | None, Field(description="as many sky objects as this other training set has")] = None
     size: Annotated[int | None, Field(ge=14, description="another size of the images than extraction.size")] = None
-    zeroed: Annotated[tuple[str, ...], Field(description="surveys whose labels are all 0, as happened in the study")] = ()
+    zeroed: Annotated[
+        tuple[str, ...], Field(description="surveys whose labels are all 0, as happened in the study")
+    ] = ()
 
 
 class Model(Section):
@@ -179,15 +181,19 @@ class Suite(Section):
         ),
     ] = "joined"
     targets: Annotated[tuple[str, ...], Field(min_length=1, description="globs of the answers to predict")] = ("*",)
-    min_votes: Annotated[int, Field(ge=0, description="a label of fewer votes counts as not asked, where votes are")] = 2
+    min_votes: Annotated[
+        int, Field(ge=0, description="a label of fewer votes counts as not asked, where votes are")
+    ] = 2
     split: Split = Split()
     trainings: Annotated[dict[str, Training], Field(min_length=1, description="training sets by name")]
-    budgets: Annotated[tuple[int, ...], Field(description="training objects of the reference training set, beside all")] = ()
+    budgets: Annotated[
+        tuple[int, ...], Field(description="training objects of the reference training set, beside all")
+    ] = ()
     models: Annotated[dict[str, Model], Field(min_length=1, description="by name")]
     tests: Annotated[tuple[str, ...], Field(description="surveys; []: all")] = ()
-    test_size: Annotated[int | None, Field(ge=14, description="size of test images of other surveys; null: as trained")] = (
-        None
-    )
+    test_size: Annotated[
+        int | None, Field(ge=14, description="size of test images of other surveys; null: as trained")
+    ] = None
     seeds: Seeds = Seeds()
     resamples: Annotated[int, Field(ge=10_000, description="draws of sky objects that intervals come from")] = 10_000
     reference: Reference = Reference()
@@ -201,7 +207,9 @@ class Suite(Section):
             for survey in (*training.surveys, *training.zeroed):
                 _require(survey, self.surveys, f"trainings.{name}.surveys")
             if training.budget:
-                _require(training.budget, [other for other in self.trainings if other != name], f"trainings.{name}.budget")
+                _require(
+                    training.budget, [other for other in self.trainings if other != name], f"trainings.{name}.budget"
+                )
                 if self.trainings[training.budget].budget:
                     raise ValueError(f"trainings.{name}.budget is {training.budget!r}, which has a budget itself.")
             if training.select != "all" and len(training.surveys) != 2:
@@ -223,7 +231,9 @@ class Suite(Section):
         if finetunes and any(survey.catalog is None for survey in self.surveys.values()):
             raise ValueError("fine-tunes see images: give every survey a catalog, surveys.NAME.catalog=FILE.parquet.")
         if any("/" in name or name != name.strip() for name in (*self.trainings, *self.models, *self.surveys)):
-            raise ValueError("names of surveys, trainings and models become names of files: without / and outer blanks.")
+            raise ValueError(
+                "names of surveys, trainings and models become names of files: without / and outer blanks."
+            )
         return self
 
     @property

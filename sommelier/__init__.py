@@ -6,7 +6,7 @@ import os
 
 import click
 
-import sommelier.suites  # noqa: F401 - its commands join the group benchmark
+import sommelier.suites
 import sommelier.surveys  # noqa: F401 - its commands join the group catalog
 from sommelier.benchmark import benchmark
 from sommelier.catalogs import catalog

@@ -12,7 +12,7 @@ from sommelier.benchmark import benchmark
 from sommelier.group import PATH, as_json, explain_stop, print_table, print_warnings, show_progress
 
 if TYPE_CHECKING:
-    from benchmarks.results import Results
+    pass
 
 
 @benchmark.command("run")
