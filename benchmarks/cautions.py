@@ -36,8 +36,8 @@ def _seen(results: Results) -> Iterator[tuple[str, str]]:
                 "seen",
                 (
                     f"{int(sample.seen.sum())} of the {len(sample)} test galaxies of {sample.title.split(',')[0]} "
-                    f"({sample.name}) are sky objects that training showed, in this survey or another: a score of them is "
-                    "not one of new galaxies."
+                    f"({sample.name}) are sky objects that training showed, in this survey or another: a score of "
+                    "them is not one of new galaxies."
                 ),
             )
 
@@ -66,12 +66,12 @@ def _squares(results: Results) -> Iterator[tuple[str, str]]:
     apart = [(e.pooled["pooled_r_squared"] - e.pooled["r2"], e) for e in results.entries]
     apart = [(gap, entry) for gap, entry in apart if gap > GAP]
     if apart:
-        gap, entry = max(apart, key=lambda pair: pair[0])
+        entry = max(apart, key=lambda pair: pair[0])[1]
         yield (
             "r squared",
             (
-                f"The reference study printed the square of pooled r as R2. It is not the share of the variance that is "
-                f"explained: of {len(apart)} entries it is higher than that, most for {entry.model} trained on "
+                f"The reference study printed the square of pooled r as R2. It is not the share of the variance that "
+                f"is explained: of {len(apart)} entries it is higher than that, most for {entry.model} trained on "
                 f"{entry.training}, on {entry.test}: {entry.pooled['pooled_r_squared']:.3f}, where R2 is "
                 f"{entry.pooled['r2']:.3f}."
             ),
@@ -89,9 +89,9 @@ def _zeros(results: Results) -> Iterator[tuple[str, str]]:
             yield (
                 "zeros",
                 (
-                    f"On {sample.name}, {share:.0%} of the labels are zeros of questions that nobody was asked. They count "
-                    "as answers, in training and in scores, as in the reference study: a model scores by learning the "
-                    "tree."
+                    f"On {sample.name}, {share:.0%} of the labels are zeros of questions that nobody was asked. They "
+                    "count as answers, in training and in scores, as in the reference study: a model scores by "
+                    "learning the tree."
                 ),
             )
 
@@ -116,16 +116,16 @@ def _sizes(results: Results) -> Iterator[tuple[str, str]]:
         yield (
             "sizes",
             (
-                f"Training sets were seen at different resolutions ({listed}): a difference between them may be that of "
-                "the resolution, and says nothing of the surveys."
+                f"Training sets were seen at different resolutions ({listed}): a difference between them may be that "
+                "of the resolution, and says nothing of the surveys."
             ),
         )
     if suite.test_size and any(size != suite.test_size for size in sizes.values()):
         yield (
             "sizes",
             (
-                f"Images of other surveys are tested at {suite.test_size} px, whatever the training was: models that were "
-                "trained at another resolution pay for it there."
+                f"Images of other surveys are tested at {suite.test_size} px, whatever the training was: models that "
+                "were trained at another resolution pay for it there."
             ),
         )
 

@@ -77,8 +77,9 @@ def write_config(bench: Bench, cell: Cell, key: str, split: SkySplit) -> Config:
     parts: dict[str, dict[str, str]] = {}
     catalogs = []
     for survey, own in rows.items():
-        ids = bench.tables[survey].ids
-        parts[survey] = dict.fromkeys(ids[own].tolist(), "train") | dict.fromkeys(ids[choosers[survey]].tolist(), "val")
+        known = bench.tables[survey].ids
+        chosen = {"train": known[own].tolist(), "val": known[choosers[survey]].tolist()}
+        parts[survey] = {id_str: part for part, names in chosen.items() for id_str in names}
         whole = Catalog.read(_find_catalog(bench, survey)).of_survey(survey)
         catalogs.append(
             write_subset(whole, np.array(list(parts[survey])), folder / f"{survey}.parquet", survey in zeroed)

@@ -99,16 +99,15 @@ class Bench:
         *extra
             Space ids, or the key of the fine-tune whose embeddings are read.
         """
-        rows, choosers = self.draw(cell)
+        groups = self.draw(cell)
         chosen = [
-            {survey: digest_arrays(self.tables[survey].ids[own]) for survey, own in group.items()}
-            for group in (rows, choosers)
+            {survey: digest_arrays(self.tables[survey].ids[own]) for survey, own in group.items()} for group in groups
         ]
         record = [
             vars(cell), chosen, self.split_digest, self.suite.protocol, [q.to_dict() for q in self.questions],
             self.suite.models[cell.model].model_dump(mode="json", exclude={"seeds"}),
             self.suite.trainings[cell.training].model_dump(mode="json"), self.suite.test_size,
-            [digest_arrays(self.labels(cell, group), gather(group, self.tables, "votes")) for group in (rows, choosers)],
+            [digest_arrays(self.labels(cell, group), gather(group, self.tables, "votes")) for group in groups],
             [(s.name, digest_arrays(s.ids)) for s in self.list_tests(cell)], extra,
         ]  # fmt: skip
         return digest_arrays(np.frombuffer(json.dumps(record, sort_keys=True, default=str).encode(), np.uint8))

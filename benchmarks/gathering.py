@@ -47,7 +47,8 @@ def read_results(folder: Path, report: Report | None = None) -> Results:
     record = read_record(folder)
     if "cells" not in record:
         raise SommelierError(
-            f"the benchmark in {folder} is not finished. Go on with: sommelier benchmark run {folder / SUITE} -o {folder}"
+            f"the benchmark in {folder} is not finished. Go on with: sommelier benchmark run {folder / SUITE} -o "
+            f"{folder}"
         )
     suite = load_suite(folder / SUITE)
     questions = tuple(Question.from_dict(one) for one in record["questions"])
@@ -81,7 +82,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads((folder / RECORD).read_bytes())
     except FileNotFoundError as error:
         raise SommelierError(
-            f"{folder} holds no benchmark: {RECORD} is missing. Make one with: sommelier benchmark run SUITE -o {folder}"
+            f"{folder} holds no benchmark: {RECORD} is missing. Make one with: sommelier benchmark run SUITE -o "
+            f"{folder}"
         ) from error
     except (OSError, ValueError) as error:
         raise SommelierError(f"{folder / RECORD} cannot be read: {error}. Run the benchmark again.") from error
@@ -148,9 +150,7 @@ def _average(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _score_copies(suite: Suite, tests: Mapping[str, Sample]) -> dict[str, ModelScores]:
-    """
-    What the labels of the first survey's test galaxies score as predictions of the others', where both saw them.
-    """
+    """What labels of the first survey's test galaxies score as predictions of the others', where both saw them."""
     first = next(iter(tests.values()))
     found = {}
     for name, sample in tests.items():

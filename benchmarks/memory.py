@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -12,10 +13,8 @@ CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 def reset_peak() -> None:
     """Begin to measure anew, where the system can (Linux: proc(5), clear_refs)."""
-    try:
+    with suppress(OSError):
         CLEAR.write_text("5")
-    except OSError:
-        pass
 
 
 def measure_peak() -> int:

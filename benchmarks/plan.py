@@ -13,8 +13,8 @@ def list_seeds(suite: Suite, model: str) -> list[int]:
     """The seeds of a model: those of a head on a fine-tune are the fine-tune's."""
     asked = suite.models[model]
     n = asked.seeds or (suite.seeds.finetunes if asked.is_tuned else suite.seeds.heads)
-    if asked.on != FROZEN:
-        n = min(n, len(list_seeds(suite, asked.on)))
+    if asked.embeddings != FROZEN:
+        n = min(n, len(list_seeds(suite, asked.embeddings)))
     return list(range(suite.seeds.first, suite.seeds.first + n))
 
 

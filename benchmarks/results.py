@@ -1,4 +1,4 @@
-"""What the cells of a benchmark say together: scores with intervals, comparisons, ranks, ceilings; nothing is edited."""
+"""What the cells of a benchmark say together: scores with intervals, comparisons, ranks, ceilings."""
 
 from __future__ import annotations
 

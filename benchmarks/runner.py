@@ -206,15 +206,15 @@ def _list_tasks(prepared: Prepared, cells: Sequence[Cell], keys: Mapping[Cell, s
         model = suite.models[cell.model]
         if not model.head:
             continue
-        if model.on == FROZEN:
+        if model.embeddings == FROZEN:
             space = Space.parse(cell.space)
             vectors = find_frozen(bench, cell, space)
             key = bench.digest(cell, *sorted({identify_store(path, space) for path in vectors.list_files()}))
         else:
-            origin = replace(cell, model=model.on)
+            origin = replace(cell, model=model.embeddings)
             key = bench.digest(cell, keys[origin])
         if read_outcome(bench.folder / CELLS, cell, key) is None:
-            if model.on != FROZEN:
+            if model.embeddings != FROZEN:
                 from benchmarks.finetunes import embed_tuned
 
                 vectors = embed_tuned(bench, origin, keys[origin], supply).vectors
@@ -263,8 +263,9 @@ def _describe(prepared: Prepared, cells: Sequence[Cell], supply: Supply, started
             "excluded": prepared.excluded,
         },
         "surveys": _describe_surveys(bench), "trainings": trainings, "samples": list(bench.samples),
-        "joined_space": suite.join_space(prepared.layers).name, "audit": prepared.audit, "cautions": [], "environment": describe_environment(),
-        "costs": {"extraction": [*supply.costs.values()]}, "cells": [vars(cell) for cell in cells],
+        "joined_space": suite.join_space(prepared.layers).name, "audit": prepared.audit, "cautions": [],
+        "environment": describe_environment(), "costs": {"extraction": [*supply.costs.values()]},
+        "cells": [vars(cell) for cell in cells],
     }  # fmt: skip
 
 

@@ -101,11 +101,13 @@ class Model(Section):
     """A head on embeddings, or a fine-tune."""
 
     head: Annotated[str | None, Field(description="a head: mean, random, ridge, knn, ...")] = None
-    on: Annotated[str, Field(description="whose embeddings: frozen, or the name of a fine-tune among the models")] = (
+    embeddings: Annotated[str, Field(description="of what: frozen, or the name of a fine-tune among the models")] = (
         FROZEN
     )
     finetune: Annotated[str | None, Field(description="a configuration: head, lora, full, or a file")] = None
-    set: Annotated[dict[str, Any], Field(description="what replaces the configuration's: training.epochs: 5")] = {}
+    set: Annotated[
+        dict[str, Any], Field(default_factory=dict, description="what replaces the configuration's: training.epochs: 5")
+    ]
     seeds: Annotated[int | None, Field(ge=1, description="how many; null: as seeds has it")] = None
     trainings: Annotated[tuple[str, ...], Field(description="training sets that it learns from; []: all")] = ()
     budgets: Annotated[
@@ -115,14 +117,14 @@ class Model(Section):
     @property
     def is_tuned(self) -> bool:
         """Whether a backbone is trained for it."""
-        return self.finetune is not None or self.on != FROZEN
+        return self.finetune is not None or self.embeddings != FROZEN
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
         if (self.head is None) == (self.finetune is None):
             raise ValueError("a model is either a head or a fine-tune: write head: ridge, or finetune: full.")
-        if self.finetune is not None and self.on != FROZEN:
-            raise ValueError("on goes with head; a fine-tune sees images.")
+        if self.finetune is not None and self.embeddings != FROZEN:
+            raise ValueError("embeddings goes with head; a fine-tune sees images.")
         if self.head is not None and self.set:
             raise ValueError("set goes with finetune; heads choose their settings by themselves.")
         return self
@@ -215,11 +217,11 @@ class Suite(Section):
             if training.select != "all" and len(training.surveys) != 2:
                 raise ValueError(f"trainings.{name}.select is {training.select!r}; that needs two surveys.")
         for name, model in self.models.items():
-            if model.head and model.on != FROZEN:
-                _require(model.on, finetunes, f"models.{name}.on")
-            for training in model.trainings:
-                _require(training, self.trainings, f"models.{name}.trainings")
-            before = model.on if model.on != FROZEN else model.set.get("init")
+            if model.head and model.embeddings != FROZEN:
+                _require(model.embeddings, finetunes, f"models.{name}.embeddings")
+            for learned in model.trainings:
+                _require(learned, self.trainings, f"models.{name}.trainings")
+            before = model.embeddings if model.embeddings != FROZEN else model.set.get("init")
             if before in self.models and not {*self.list_trainings(name)} <= {*self.list_trainings(before)}:
                 raise ValueError(f"models.{name}.trainings has training sets that {before}, which it needs, has not.")
         for survey in self.tests:
