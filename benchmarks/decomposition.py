@@ -179,10 +179,12 @@ def decompose_drop(
         if metric not in SCORES:
             raise SommelierError(f"there is no metric {metric!r}. {did_you_mean(metric, SCORES)}")
     totals = [values for values in (totals_s, totals_u) if values is not None]
-    _require_rows("pairs", len(objects), [Y_s, Y_u, *predicted_s.values(), *predicted_u.values(), *totals])
+    shape = len(objects), Y_s.shape[1]
+    _require_shape("pairs", shape, [Y_s, Y_u, *predicted_s.values(), *predicted_u.values(), *totals])
     _require_same_models(predicted_s, predicted_u, whole)
     if whole is not None:
-        _require_rows("the whole test set", len(whole.objects), [whole.Y, *whole.predictions.values(), Y_s[:0]])
+        shape = len(whole.objects), Y_s.shape[1]
+        _require_shape("the whole test set", shape, [whole.Y, *whole.predictions.values()])
         _require_pairs_within(objects, whole)
     both = ~(np.isnan(Y_s) | np.isnan(Y_u))
     enough = both.sum(axis=0) >= MIN_LABELS
@@ -245,13 +247,13 @@ def _pad(values: Array, above: int = 0, below: int = 0) -> Array:
     return np.pad(np.asarray(values, np.float64), ((above, below), (0, 0)), constant_values=np.nan)
 
 
-def _require_rows(what: str, n_objects: int, arrays: Sequence[Array]) -> None:
-    """Raise unless arrays have a row each sky object, or none, and the same columns."""
+def _require_shape(what: str, shape: tuple[int, int], arrays: Sequence[Array]) -> None:
+    """Raise unless all arrays have a row for each sky object and a column for each answer."""
     shapes = {np.shape(values) for values in arrays}
-    if len({shape[1:] for shape in shapes}) > 1 or {shape[0] for shape in shapes} - {0, n_objects}:
+    if shapes != {shape}:
         raise SommelierError(
-            f"predictions, labels and totals of {what} have the shapes {sorted(shapes)} for {n_objects} sky objects: "
-            "each needs one row a galaxy, in the same order, and one column an answer."
+            f"predictions, labels and totals of {what} have the shapes {sorted(shapes)} for {shape[0]} sky objects and "
+            f"{shape[1]} answers: one row a galaxy, in the same order, one column an answer."
         )
 
 

@@ -59,6 +59,8 @@ def test_cells_and_effects_are_those_of_the_formulae() -> None:
         assert drop.annotation.luck is not None
         assert drop.total.luck == pytest.approx(drop.image.luck + drop.annotation.luck)
         assert (drop.image.runs, drop.image.freedom) == (2, 1)
+        wider = decompose(on_s, on_u, Y_s, Y_u, np.arange(N), inflation=3).drops[metric].image.luck
+        assert wider == pytest.approx(3 * drop.image.luck)
     assert (found.n_objects, found.answers.tolist(), found.runs) == (int(both.any(axis=1).sum()), [0, 1, 2], 2)
 
 
@@ -177,6 +179,8 @@ def test_what_does_not_fit_is_refused() -> None:
         decompose(on_s, {0: on_u[0]}, Y_s, Y_u, np.arange(N))
     with pytest.raises(SommelierError, match=r"pairs have the shapes \[\(299, 3\), \(300, 3\)\] for 300 sky"):
         decompose(on_s, on_u, Y_s[1:], Y_u, np.arange(N))
+    with pytest.raises(SommelierError, match=r"pairs have the shapes \[\(0, 3\), \(300, 3\)\] for 300 sky"):
+        decompose(on_s, on_u, Y_s, Y_u[:0], np.arange(N))
     with pytest.raises(SommelierError, match=r"no metric 'R2'\. Known: r, r2"):
         decompose(on_s, on_u, Y_s, Y_u, np.arange(N), metrics=("R2",))
     with pytest.raises(SommelierError, match="whole test set have the shapes"):

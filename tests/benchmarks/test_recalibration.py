@@ -119,6 +119,9 @@ def test_a_point_is_the_mean_of_all_draws_scored_one_by_one() -> None:
         assert score.draws == pytest.approx(expected[name].draws, abs=1e-5)
         assert score.luck == pytest.approx(expected[name].luck)  # whole pools differ by nothing
         assert score.freedom == pytest.approx(1)
+        wider = recalibrate(P_pool, Y_pool, P_test, Y_test, (30,), 5, 0, objects, n_resamples=50, inflation=3)
+        assert wider is not None
+        assert wider.points[0].scores[name].luck == pytest.approx(3 * score.luck)
     there = ~np.isnan(Y_test)
     mae = [mean_absolute_error(Y_test[there[:, t], t], P[there[:, t], t]) for P in corrected.values() for t in range(3)]
     assert found["mae"].value == pytest.approx(np.mean(mae))
