@@ -1,0 +1,136 @@
+"""What is left on surveys that were not learned from: changes in per cent, where they come from, what buys them back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.galaxies import name_survey
+from benchmarks.reporting.contenders import find_home, name_contender, name_model, name_training
+from benchmarks.results import Entry, Results
+from benchmarks.statistics import Score
+from benchmarks.tables import Content, Quantity, Table
+
+PARTS = {
+    "ss": "{home}'s images, {home}'s labels",
+    "us": "{away}'s images, {home}'s labels",
+    "su": "{home}'s images, {away}'s labels",
+    "uu": "{away}'s images, {away}'s labels",
+    "image": "lost by other images",
+    "annotation": "lost by other labels",
+    "interaction": "interaction of the two",
+    "total": "lost on the same galaxies: images + labels",
+    "whole": "all test galaxies of {home}",
+    "population": "lost by other galaxies",
+    "overall": "lost in all: galaxies + images + labels",
+    "ceiling_s": "vote-noise ceiling of {home}'s labels",
+    "ceiling_u": "vote-noise ceiling of {away}'s labels",
+}
+METRIC = {"r": "Pearson r", "r2": "R2", "mae": "MAE", "rmse": "RMSE", "bias": "bias"}
+
+
+def change_in_percent(home: Score, away: Score) -> Score | None:
+    """
+    How much more or less a score is away from home, in per cent of the score at home.
+
+    The two are on different galaxies, and their draws are taken as independent; where both surveys show the same sky
+    objects in the same order they are the same draws. What seeds add is carried over to first order.
+
+    Returns
+    -------
+    Score or None
+        None where the score at home may be 0 or less: a share of it says nothing.
+    """
+    if not (np.isfinite(home.value) and np.isfinite(away.value)) or not home.interval[0] > 0:
+        return None
+    n = min(len(home.draws), len(away.draws))
+    base = np.where(home.draws[:n] > 0, home.draws[:n], np.nan)
+    ratio = away.value / home.value
+    lucks = [np.zeros(n) if score.luck is None else score.luck[:n] for score in (home, away)]
+    luck = 100 * (lucks[1] - ratio * lucks[0]) / home.value
+    freedom = min(home.freedom, away.freedom)
+    runs = min(home.runs, away.runs)
+    return Score(100 * (ratio - 1), 100 * (away.draws[:n] / base - 1), runs, luck if luck.any() else None, freedom)
+
+
+def tabulate_degradation(results: Results) -> Table | None:
+    """Each contender of all training objects at home, and on every other test."""
+    rows = []
+    for entry in results.entries:
+        if entry.budget == 0 and entry.test == find_home(results, entry.training):
+            for test in results.samples:
+                rows += [_list_change(results, entry, away)
+                         for away in results.pick(**_same(entry), test=test) if away.test != entry.test]  # fmt: skip
+    if not rows:
+        return None
+    columns = (
+        "contender", "learned from", "home", "test", "survey learned from", "r at home", "r there", "change of r, %",
+        "R2 at home", "R2 there", "change of R2, %",
+    )  # fmt: skip
+    meaning = (
+        "At home: new objects of the first survey that was learned from. Changes are in per cent of the score at home, "
+        "with 95 % intervals that take the two tests' galaxies as independent draws; a dash where the score at home may "
+        "be 0. R2 has no lower end: it may fall by more than 100 %."
+    )
+    return Table("What is left on other surveys", columns, rows, meaning, "degradation")
+
+
+def _same(entry: Entry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in ("training", "model", "space", "budget")}
+
+
+def _list_change(results: Results, home: Entry, away: Entry) -> list[Content]:
+    known = results.samples[away.test].survey in results.suite.trainings[home.training].surveys
+    scores: list[Content] = []
+    for metric in ("r", "r2"):
+        here, there = home.macro[metric], away.macro[metric]
+        change = Quantity.of(change_in_percent(here, there), 0, sign=True)
+        scores += [Quantity.of(here, bare=True), Quantity.of(there), change]
+    surveys = "+".join(map(name_survey, results.suite.trainings[home.training].surveys))
+    names = (results.samples[name].title for name in (home.test, away.test))
+    space = f", {home.space}" if results.suite.spaces == "each" and home.space else ""
+    who = name_model(results, home.model) + space
+    learned = name_training(results, home.training)
+    learned += "" if learned == surveys else f" ({surveys})"
+    return [who, learned, *names, "yes" if known else "no", *scores]
+
+
+def tabulate_drops(results: Results) -> list[Table]:
+    """Where each model's drop comes from, one table a pair of surveys."""
+    tables = []
+    for drop in results.drops:
+        home, away = (name_survey(results.samples[test].survey) for test in (drop.home, drop.away))
+        found: dict[str, dict[str, Score]] = {}
+        for metric, part, score in drop.decomposition.to_rows():
+            found.setdefault(part, {})[metric] = score
+        metrics = [name for name in METRIC if any(name in scores for scores in found.values())]
+        rows = [
+            [words.format(home=home, away=away), *(Quantity.of(found[part].get(name)) for name in metrics)]
+            for part, words in PARTS.items()
+            if part in found
+        ]
+        who = f"{name_model(results, drop.model)} that learned from {name_training(results, drop.training)}"
+        meaning = (
+            f"The same {drop.decomposition.n_objects} sky objects, which nobody learned from, as both surveys see them; "
+            f"only answers and galaxies that have labels in both ({len(drop.decomposition.answers)} answers). What is "
+            "lost is the score before less the score after, each the mean over both orders of changing images and "
+            "labels. Other labels cost also by their own noise: compare the ceilings. 95 % intervals."
+        )
+        name = f"drop-{drop.training}-{drop.model}-{drop.home}-{drop.away}".replace(" ", "_")
+        title = f"Where the drop from {home} to {away} comes from: {who}"
+        tables.append(Table(title, ["", *(METRIC[name] for name in metrics)], rows, meaning, name))
+    return tables
+
+
+def find_pairs(results: Results, entry: Entry) -> list[tuple[Entry, Entry]]:
+    """An entry's contender at home, beside each other test that it was scored on."""
+    home = results.pick(**_same(entry), test=find_home(results, entry.training))
+    return [(home[0], away) for away in results.pick(**_same(entry)) if home and away.test != home[0].test]
+
+
+def name_path(results: Results, training: str, model: str, test: str) -> str:
+    """``ridge on SDSS, tested on UKIDSS, new objects``."""
+    entries = results.pick(training=training, model=model, test=test)
+    who = name_contender(results, entries[0]) if entries else model
+    return f"{who}: {results.samples[test].title}"

@@ -1,0 +1,171 @@
+"""What was run with what: splits, audit, costs, provenance and environment as tables."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from benchmarks.galaxies import name_survey
+from benchmarks.reporting.contenders import count_galaxies, is_number, name_contender, name_training
+from benchmarks.results import COPY, Entry, Results
+from benchmarks.tables import NOTHING, Content, Quantity, Table
+
+UNCHECKABLE = "not checkable"
+PARTS = ("train", "val", "test")
+MEBI = 2**20
+
+
+def tabulate_split(results: Results) -> Table | None:
+    """Galaxies of each part, by survey."""
+    split = results.record.get("split", {})
+    counts = split.get("counts", {})
+    if not counts:
+        return None
+    rows: list[list[Content]] = [
+        [name_survey(survey), *(int(parts.get(part, 0)) for part in PARTS)] for survey, parts in counts.items()
+    ]
+    recipe = ", ".join(f"{key} {value}" for key, value in split.get("recipe", {}).items())
+    meaning = f"Recipe: {recipe}. " if recipe else ""
+    meaning += f"Digest of the split: {split['digest']}; results with another digest are not on the same galaxies." * (
+        "digest" in split
+    )
+    return Table("Who learns, who chooses, who is tested", ["survey", *PARTS], rows, meaning, "split")
+
+
+def tabulate_tests(results: Results) -> Table:
+    """The test sets."""
+    excluded = results.record.get("split", {}).get("excluded", {})
+    rows: list[list[Content]] = []
+    for name, sample in results.samples.items():
+        copied = results.yardsticks.get(name)
+        left = excluded.get(name)
+        rows.append(
+            [sample.title, len(sample), sample.n_labelled, len(np.unique(sample.groups)), int(sample.seen.sum()),
+             NOTHING if left is None else int(left), NOTHING if copied is None else count_galaxies(copied)]
+        )  # fmt: skip
+    columns = ["test", "rows", "with labels", "sky objects", "seen in training", "left out by the audit", COPY]
+    meaning = "Seen in training: rows whose sky object some training set shows, in this survey or in another."
+    return Table("The tests", columns, rows, meaning, "tests")
+
+
+def tabulate_trainings(results: Results) -> Table | None:
+    """Sky objects of each training set, by survey."""
+    trainings = results.record.get("trainings", {})
+    if not trainings:
+        return None
+    surveys = list(dict.fromkeys(survey for parts in trainings.values() for survey in parts))
+    rows: list[list[Content]] = [
+        [name_training(results, name), *(int(parts.get(survey, 0)) for survey in surveys), int(sum(parts.values()))]
+        for name, parts in trainings.items()
+    ]
+    columns = ["training set", *map(name_survey, surveys), "in all"]
+    redraw = results.suite.seeds.redraw
+    meaning = f"Sky objects. Each seed learns from {100 * redraw:g} % of them, drawn anew." if redraw < 1 else ""
+    return Table("What was learned from", columns, rows, meaning or "Sky objects.", "trainings")
+
+
+def tabulate_audit(results: Results) -> Table | None:
+    """What each test of the audit found, before anything was left out; None where there was no audit."""
+    rows: list[list[Content]] = []
+    for audit in results.record.get("audit", []):
+        who = [name_training(results, str(audit.get("training", NOTHING))), name_test(results, audit.get("test", ""))]
+        for test in audit.get("tests", []):
+            if test.get("checkable"):
+                found: list[Content] = [int(test["rows"]), int(test["objects"]), str(test.get("how", ""))]
+            else:
+                found = [UNCHECKABLE, UNCHECKABLE, str(test.get("reason") or test.get("how", ""))]
+            rows.append([*who, int(audit.get("n", 0)), str(test.get("test", "")), *found])
+        total = audit.get("found", {})
+        if total:
+            least = "" if total.get("complete", True) else "at least "
+            rows.append([*who, int(audit.get("n", 0)), "any", *(f"{least}{total[key]}" for key in ("rows", "objects")),
+                         "found by any test" if not least else "not every row could be tested"])  # fmt: skip
+    if not rows:
+        return None
+    columns = ["learned from", "test", "its rows", "compared", "rows found", "sky objects found", "what is the same"]
+    meaning = "Galaxies of a test that were also learned from. Not checkable is not the same as none found."
+    return Table("Leakage audit", columns, rows, meaning, "audit")
+
+
+def name_test(results: Results, test: str) -> str:
+    """A test's title, or the survey's name where it is none of the tests."""
+    return results.samples[test].title if test in results.samples else name_survey(str(test))
+
+
+def tabulate_exclusion(results: Results) -> Table | None:
+    """Scores with and without the galaxies that were seen in training; None where no test is of both kinds."""
+    rows: list[list[Content]] = []
+    for same, sample in results.samples.items():
+        new = f"{sample.survey}-new"
+        if sample.objects != "same" or new not in results.samples:
+            continue
+        for before in results.pick(test=same, budget=0):
+            for after in results.pick(**{k: getattr(before, k) for k in ("training", "model", "space", "budget")}, test=new):
+                counts = (sample.n_labelled, results.samples[new].n_labelled)
+                rows.append([name_survey(sample.survey), name_contender(results, before), counts[0], *_beside(before, after),
+                             counts[1]])  # fmt: skip
+    if not rows:
+        return None
+    columns = ["test", "contender", "n before", "r before", "r after", "R2 before", "R2 after", "n after"]
+    meaning = (
+        "Before: all galaxies of the test, those seen in training among them. After: without them. The galaxies differ, "
+        "so that the difference is not only what having seen them brings."
+    )
+    return Table("Scores before and after exclusion", columns, rows, meaning, "exclusion")
+
+
+def _beside(before: Entry, after: Entry) -> list[Content]:
+    return [Quantity.of(entry.macro[metric]) for metric in ("r", "r2") for entry in (before, after)]
+
+
+def tabulate_costs(results: Results) -> Table:
+    """Seconds, device and memory of one run of each contender, and of the frozen embeddings."""
+    rows: list[list[Content]] = []
+    for made in results.record.get("costs", {}).get("extraction", []):
+        size = f", {made['size']} px" if made.get("size") else ""
+        what = f"embeddings of {name_survey(str(made.get('survey', '')))}{size}, {made.get('backbone', '')}"
+        images = int(made["images"]) if is_number(made.get("images")) else NOTHING
+        rows.append([what, images, _second(made.get("seconds")), NOTHING, NOTHING, NOTHING, NOTHING,
+                     str(made.get("device", NOTHING))])  # fmt: skip
+    for entry in {entry.contender: entry for entry in results.entries}.values():
+        costs = entry.costs
+        seconds = (_second(costs.get(f"{step}_seconds")) for step in ("extract", "train", "fit", "predict"))
+        peak = costs.get("peak_memory_bytes")
+        memory: Content = Quantity(float(peak) / MEBI, digits=0) if is_number(peak) and peak is not None else NOTHING
+        rows.append([name_contender(results, entry), int(entry.n_train), *seconds, memory, str(costs.get("device", NOTHING))])
+    columns = [
+        "what", "galaxies", "extraction, s", "fine-tune, s", "fit, s", "prediction, s", "peak memory, MiB", "device",
+    ]  # fmt: skip
+    meaning = "Of one run, the mean over runs. Frozen embeddings are made once for all heads."
+    return Table("What it cost", columns, rows, meaning, "costs")
+
+
+def _second(value: Any) -> Content:
+    if not is_number(value):
+        return NOTHING
+    return Quantity(float(value), digits=0 if value >= 100 else 1 if value >= 1 else 2)
+
+
+def tabulate_stores(results: Results) -> Table | None:
+    """What the galaxies and their vectors were read from."""
+    rows: list[list[Content]] = []
+    for name, survey in results.record.get("surveys", {}).items():
+        for store in survey.get("stores") or [{}]:
+            size = f"{store['size']} px" if store.get("size") else NOTHING
+            provenance = store.get("provenance", NOTHING)
+            text = provenance if isinstance(provenance, str) else json.dumps(provenance)
+            rows.append([name_survey(name), str(survey.get("catalog") or NOTHING), int(survey.get("rows", 0)),
+                         str(store.get("path", NOTHING)), size, str(store.get("backbone", NOTHING)), text])  # fmt: skip
+    if not rows:
+        return None
+    columns = ["survey", "catalog", "rows", "store", "size", "backbone", "provenance"]
+    return Table("Provenance", columns, rows, "Where galaxies, votes and vectors come from.", "provenance")
+
+
+def tabulate_environment(results: Results) -> Table | None:
+    """Versions and machine."""
+    found = results.record.get("environment", {})
+    rows: list[list[Content]] = [[str(name), str(value)] for name, value in found.items()]
+    return Table("Environment", ["what", "which"], rows, "", "environment") if rows else None

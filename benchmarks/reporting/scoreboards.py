@@ -1,0 +1,181 @@
+"""Who is how good on each test: between floor and ceiling, with what is and is not told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from benchmarks.comparison import show_rank
+from benchmarks.results import COPY, Contest, Entry, Results
+from benchmarks.reporting.contenders import (
+    CEILING_ROW,
+    MEAN_ROW,
+    count_answers,
+    count_galaxies,
+    find_comparison,
+    find_floor,
+    find_rank,
+    iterate_samples,
+    list_rivals,
+    name_contender,
+    name_model,
+    name_rival,
+    name_training,
+    sum_costs,
+)
+from benchmarks.tables import METRICS, NOTHING, Content, Quantity, Table
+
+COLUMNS = (
+    METRICS["r"], METRICS["r2"], METRICS["mae"], "r less the reference's", "p (Holm)", "verdict", "rank",
+    "worst answer", "its r", "runs", "seconds",
+)  # fmt: skip
+REFERENCE, UNKNOWN = "reference", "not available"
+
+
+def tabulate_contest(results: Results, contest: Contest, test: str) -> Table | None:
+    """All contenders on one test, the floor, the copied votes and the ceiling below them; None where nobody is."""
+    rivals = list_rivals(results, contest, test)
+    if not rivals:
+        return None
+    rows = [_list_rival(results, contest, entry) for entry in rivals]
+    rows += _list_yardsticks(results, contest, test, rivals)
+    sample = results.samples[test]
+    fixed = (name_training if contest.varies == "training" else name_model)(results, contest.reference)
+    over = f"{sample.n_labelled} galaxies, means over {max(count_answers(results, e) for e in rivals)} answers"
+    meaning = (
+        f"95 % intervals over galaxies and, where there are several runs, over seeds. Differences in r from {fixed} "
+        "are paired: both were tested on the same galaxies; p and verdict are corrected (Holm) for all comparisons "
+        "with it, on all tests. Ranks hold together with a confidence of 95 %. Seconds are those of one run, without "
+        "the frozen embeddings, which all share."
+    )
+    title = f"{sample.title}: {describe_contest(results, contest)} ({over})"
+    return Table(title, [contest.varies, *COLUMNS], rows, meaning, f"contest-{_name_file(contest)}-{test}")
+
+
+def describe_contest(results: Results, contest: Contest) -> str:
+    """``models learned from SDSS``, or ``ridge learned from each training set``."""
+    if contest.varies == "model":
+        return f"models that learned from {name_training(results, contest.fixed)}"
+    return f"{name_model(results, contest.fixed)}, by what it learned from"
+
+
+def _name_file(contest: Contest) -> str:
+    return f"{contest.varies}s-{contest.fixed}".replace(" ", "_")
+
+
+def _list_rival(results: Results, contest: Contest, entry: Entry) -> list[Content]:
+    comparison = find_comparison(contest, entry)
+    if comparison is None:
+        beside: list[Content] = [REFERENCE, NOTHING, NOTHING]
+    else:
+        difference = Quantity.of(comparison.difference, sign=True)
+        beside = [difference, Quantity(comparison.p_family, digits=4), comparison.verdict]
+    worst: list[Content] = [NOTHING, NOTHING]
+    if entry.worst is not None:
+        worst = [entry.worst.target, Quantity.of(entry.worst.score)]
+    label = comparison.note if comparison is not None and comparison.note else entry.macro["r"].label
+    rank = show_rank(find_rank(contest, entry))
+    return [
+        name_rival(results, contest, entry), *list_scores(entry), *beside, rank, *worst, label,
+        Quantity(sum_costs(entry), digits=1),
+    ]  # fmt: skip
+
+
+def list_scores(entry: Entry) -> list[Content]:
+    """Macro r, R2 and MAE."""
+    return [Quantity.of(entry.macro["r"]), Quantity.of(entry.macro["r2"]), Quantity.of(entry.macro["mae"], 3)]
+
+
+def _list_yardsticks(results: Results, contest: Contest, test: str, rivals: Sequence[Entry]) -> Iterator[list[Content]]:
+    """The rows that are no contenders: each as wide as theirs."""
+    rest: list[Content] = [NOTHING] * (len(COLUMNS) - 3)
+    training = contest.fixed if contest.varies == "model" else contest.reference
+    floor = find_floor(results, training, test)
+    if floor is not None and floor not in rivals:
+        learned = f" of {name_training(results, training)}" if contest.varies == "training" else ""
+        yield [MEAN_ROW + learned, *list_scores(floor), *rest]
+    copied = results.yardsticks.get(test)
+    if copied is not None:
+        scores = [Quantity.of(copied.macro.get(name), 3 if name == "mae" else 2) for name in ("r", "r2", "mae")]
+        yield [f"{COPY} ({count_galaxies(copied)} galaxies that have them)", *scores, *rest]
+    ceiling = results.ceilings.get(test)
+    if ceiling is None:
+        yield [CEILING_ROW, UNKNOWN, UNKNOWN, NOTHING, *rest]
+    else:
+        yield [CEILING_ROW, Quantity.of(ceiling.scores.get("r")), Quantity.of(ceiling.scores.get("r2")), NOTHING, *rest]
+
+
+def tabulate_budgets(results: Results, test: str) -> Table | None:
+    """Macro r of each contender by the number of training objects; None for a suite without budgets."""
+    entries = results.pick(test=test)
+    budgets = sorted({entry.budget for entry in entries if entry.budget})
+    if not budgets:
+        return None
+    rows: dict[tuple[str, str, str], dict[int, Entry]] = {}
+    for entry in entries:
+        rows.setdefault((entry.model, entry.training, entry.space), {})[entry.budget] = entry
+    lines = [
+        [name_contender(results, found.get(0) or next(iter(found.values()))).removesuffix(" objects"),
+         *(_show_budget(found.get(budget)) for budget in (*budgets, 0))]
+        for found in rows.values()
+        if set(found) - {0}
+    ]  # fmt: skip
+    title = f"{results.samples[test].title}: Pearson r by the number of training objects"
+    meaning = "Means over answers, 95 % intervals over galaxies and seeds; each seed draws its own objects."
+    columns = ["contender", *(str(budget) for budget in budgets), "all"]
+    return Table(title, columns, lines, meaning, f"budgets-{test}")
+
+
+def _show_budget(entry: Entry | None) -> Content:
+    return NOTHING if entry is None else Quantity.of(entry.macro["r"])
+
+
+def tabulate_layers(results: Results, test: str) -> list[Table]:
+    """Of each contender, macro r by layer and pooling; nothing for a suite that joins its spaces."""
+    if results.suite.spaces != "each":
+        return []
+    found: dict[tuple[str, str], dict[tuple[str, str], Entry]] = {}
+    for entry in results.pick(test=test, budget=0):
+        if entry.space:
+            layer, _, pool = entry.space.partition("-")
+            found.setdefault((entry.model, entry.training), {})[layer, pool] = entry
+    tables = []
+    for (model, training), entries in found.items():
+        layers, pools = (list(dict.fromkeys(names)) for names in zip(*entries, strict=True))
+        rows = [[layer, *(_show_budget(entries.get((layer, pool))) for pool in pools)] for layer in layers]
+        who = f"{name_model(results, model)} on {name_training(results, training)}"
+        title = f"{results.samples[test].title}: Pearson r of {who}, by layer and pooling"
+        tables.append(
+            Table(title, ["layer", *pools], rows, "Means over answers, 95 % intervals.",
+                  f"layers-{model}-{training}-{test}".replace(" ", "_"))
+        )  # fmt: skip
+    return [table for table in tables if any(isinstance(cell, Quantity) for row in table.rows for cell in row)]
+
+
+def tabulate_study(results: Results) -> Table:
+    """The reference study's figures beside sound ones, for every contender on every test."""
+    cautions = [one["text"] for one in results.record.get("cautions", [])] if is_published(results) else []
+    rows = []
+    for test, sample in iterate_samples(results):
+        for entry in results.pick(test=test):
+            pooled = [Quantity.of(entry.pooled.get(name), 3) for name in ("pooled_r", "pooled_r_squared", "mae", "mse")]
+            true = Quantity.of(entry.pooled.get("r2"), 3)
+            rows.append([sample.title, name_contender(results, entry), *pooled, true, *list_scores(entry)])
+    columns = (
+        "test", "contender", "pooled r", "\"R2\" as printed (r squared)", "pooled MAE", "pooled MSE", "pooled R2",
+        "Pearson r", "R2", "MAE",
+    )  # fmt: skip
+    meaning = (
+        "The first four figures are computed as the reference study Galaxy Sommelier (SandyYuan/galaxy-sommelier) "
+        "computed them: the answers of all galaxies as one list, with 0 for the label of a question that was not "
+        "asked; its R2 is the square of pooled r. Pooled R2 is the coefficient of determination of the same list. The "
+        "last three are the means over answers of what was asked, with 95 % intervals. A constant prediction of each "
+        "answer's mean has a high pooled r; its Pearson r does not exist."
+    )
+    return Table("The reference study's figures, beside sound ones", columns, rows, meaning, "study", cautions)
+
+
+def is_published(results: Results) -> bool:
+    """Whether the suite repeats the reference study's choices."""
+    return results.suite.protocol == "published"
+
+
