@@ -1,0 +1,172 @@
+"""The answer in sentences: each follows from the results by a rule, none is written for a case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.comparison import Comparison, show_rank
+from benchmarks.galaxies import name_survey
+from benchmarks.reporting.contenders import (
+    MEAN,
+    Headline,
+    count_answers,
+    find_comparison,
+    find_floor,
+    find_rank,
+    list_away,
+    list_rivals,
+    name_model,
+    name_rival,
+    name_training,
+)
+from benchmarks.reporting.degradation import change_in_percent, find_pairs
+from benchmarks.results import Contest, Entry, Results
+from benchmarks.tables import Quantity, show_score
+
+TOLD, NOT_TOLD = "more than luck explains", "within what luck explains"
+
+
+def tell_answer(results: Results, headline: Headline | None) -> str:
+    """The best contender, by how much, whether that is luck, and what is left elsewhere: in one sentence."""
+    if headline is None:
+        return "No contender predicts any answer: there is no correlation to report."
+    contest, entry = headline.contest, headline.entry
+    rivals = list_rivals(results, contest, headline.test)
+    name = name_rival(results, contest, entry)
+    if contest.varies == "model":
+        who = f"Of {len(rivals)} models that learned from {name_training(results, contest.fixed)}, {name} is the best"
+    else:
+        who = f"Of {len(rivals)} training sets for {name_model(results, contest.fixed)}, {name} is the best"
+    if len(rivals) == 1:
+        who = f"{name}, which learned from {name_training(results, entry.training)}, was tested"
+    start = f"{who} on {name_test(results, headline.test)}, with a Pearson r of {show_score(entry.macro['r'])}"
+    start += f" (the mean over {count_answers(results, entry)} answers{_tell_rank(headline)})"
+    clauses = [start, *_tell_difference(results, headline), *_tell_losses(results, entry)]
+    return "; ".join(clauses) + "."
+
+
+def name_test(results: Results, test: str) -> str:
+    """In a sentence: ``new SDSS galaxies``."""
+    sample = results.samples[test]
+    survey = name_survey(sample.survey)
+    if sample.objects == "new":
+        return f"new {survey} galaxies"
+    return f"{survey} galaxies, some of them seen in training"
+
+
+def _tell_rank(headline: Headline) -> str:
+    rank = find_rank(headline.contest, headline.entry)
+    if rank is None:
+        return ""
+    others = f"; {_join(headline.peers)} may be as good" if headline.peers else ""
+    return f"; rank {show_rank(rank)}{others}"
+
+
+def _tell_difference(results: Results, headline: Headline) -> Iterator[str]:
+    """How far the best one is from the reference, or the reference from the nearest other one."""
+    contest, entry = headline.contest, headline.entry
+    name = (name_model if contest.varies == "model" else name_training)(results, contest.reference)
+    comparison = find_comparison(contest, entry)
+    if comparison is not None and np.isfinite(comparison.difference.value):
+        difference = show_score(comparison.difference, sign=True)
+        yield f"that is {difference} beside the reference, {name}: {_judge(comparison)}"
+    elif comparison is None:
+        others = [one for one in contest.comparisons if one.test == headline.test and np.isfinite(one.p_family)]
+        if others:
+            nearest = max(others, key=lambda one: one.difference.value)
+            named = (name_model if contest.varies == "model" else name_training)(results, nearest.model)
+            difference = show_score(nearest.difference, sign=True)
+            yield f"it is the reference; the next, {named}, differs by {difference}: {_judge(nearest)}"
+
+
+def _judge(comparison: Comparison) -> str:
+    told = "higher" in comparison.verdict or "lower" in comparison.verdict
+    note = f", {comparison.note}" if comparison.note else ""
+    return f"{TOLD if told else NOT_TOLD} (p {show_p(comparison.p_family)} after Holm{note})"
+
+
+def show_p(p: float) -> str:
+    """Of the least that 10,000 draws can show, ``< 0.001``."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _tell_losses(results: Results, entry: Entry) -> Iterator[str]:
+    """What is lost away from home: on new objects, or on those there are."""
+    pairs = {away.test: (home, away) for home, away in find_pairs(results, entry)}
+    away = [test for test in list_away(results, entry.training) if test in pairs]
+    new = [test for test in away if results.samples[test].objects == "new"]
+    parts = []
+    for test in new or away:
+        home, there = pairs[test]
+        change = Quantity.of(change_in_percent(home.macro["r"], there.macro["r"]), 0, sign=True)
+        r = show_score(there.macro["r"])
+        seen = "" if results.samples[test].objects == "new" else ", some of whose galaxies were seen in training"
+        survey = name_survey(results.samples[test].survey) + seen
+        parts.append(f"{r} on {survey}, {change} %" if np.isfinite(change.value) else f"{r} on {survey}")
+    if parts:
+        yield "on surveys that it did not learn from, r is " + _join(parts)
+
+
+def tell_more(results: Results, headline: Headline | None) -> Iterator[str]:
+    """Further findings, a sentence each."""
+    if headline is not None:
+        yield from _tell_bounds(results, headline)
+    for contest in results.contests:
+        if contest.varies == "training" and (headline is None or contest is not headline.contest):
+            yield from _tell_trainings(results, contest)
+    yield from _tell_drops(results, headline)
+
+
+def _tell_bounds(results: Results, headline: Headline) -> Iterator[str]:
+    where = name_test(results, headline.test)
+    ceiling = results.ceilings.get(headline.test)
+    if ceiling is not None:
+        yield (
+            f"The noise of the votes leaves at most an r of {show_score(ceiling.scores['r'])} to anybody on {where}, "
+            f"and an R2 of {show_score(ceiling.scores['r2'])}."
+        )
+    floor = find_floor(results, headline.entry.training, headline.test)
+    if floor is not None and "pooled_r" in floor.pooled:
+        yield (
+            f"The mean predictor, which looks at no image, has no Pearson r, an R2 of {show_score(floor.macro['r2'])} "
+            f"and a pooled r of {floor.pooled['pooled_r']:.3f} on {where}: pooled figures reward knowing which answers "
+            "are common."
+        )
+
+
+def _tell_trainings(results: Results, contest: Contest) -> Iterator[str]:
+    """On the surveys that the reference training set lacks: what other training sets change."""
+    model, reference = name_model(results, contest.fixed), name_training(results, contest.reference)
+    if results.suite.models[contest.fixed].head == MEAN:
+        return
+    for test in list_away(results, contest.reference):
+        parts = [
+            f"{name_training(results, one.model)} changes its r by {show_score(one.difference, sign=True)}, {_judge(one)}"
+            for one in contest.comparisons
+            if one.test == test and np.isfinite(one.difference.value)
+        ]
+        if parts and results.samples[test].objects == "new":
+            yield f"{model} on {name_test(results, test)}, beside learning from {reference}: {'; '.join(parts)}."
+
+
+def _tell_drops(results: Results, headline: Headline | None) -> Iterator[str]:
+    """Where the drop of the headline's model comes from."""
+    for drop in results.drops:
+        if headline is None or (drop.training, drop.model) != (headline.entry.training, headline.entry.model):
+            continue
+        parts = {part: score for metric, part, score in drop.decomposition.to_rows() if metric == "r"}
+        if not {"image", "annotation"} <= set(parts):
+            continue
+        home, away = (name_survey(results.samples[test].survey) for test in (drop.home, drop.away))
+        population = f", to other galaxies: {show_score(parts['population'])}" if "population" in parts else ""
+        yield (
+            f"From {home} to {away}, {name_model(results, drop.model)} loses r to other images: "
+            f"{show_score(parts['image'])}, to other labels: {show_score(parts['annotation'])}"
+            f"{population}."
+        )
+
+
+def _join(words: list[str] | tuple[str, ...]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
