@@ -92,7 +92,7 @@ def tabulate_bins(results: Results, entry: Entry) -> Table | None:
     """The score in bins of magnitude, size and redshift; None where none of them is known of enough galaxies."""
     if not results.samples[entry.test].properties:
         return None
-    rows = [
+    rows: list[list[Content]] = [
         [one.name, Quantity(one.low, digits=3), Quantity(one.high, digits=3), one.n, Quantity.of(one.score)]
         for one in results.score_bins(entry)
     ]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.galaxies import name_survey
-from benchmarks.reporting.contenders import find_home, name_contender, name_model, name_training
+from benchmarks.reporting.contenders import find_home, name_model, name_training
 from benchmarks.results import Entry, Results
 from benchmarks.statistics import Score
-from benchmarks.tables import Content, Quantity, Table
+from benchmarks.tables import NOTHING, Content, Quantity, Table
 
 PARTS = {
     "ss": "{home}'s images, {home}'s labels",
@@ -27,6 +27,7 @@ PARTS = {
     "ceiling_s": "vote-noise ceiling of {home}'s labels",
     "ceiling_u": "vote-noise ceiling of {away}'s labels",
 }
+METRICS = ("r2", "mae", "bias")  # that an offset and a slope change
 METRIC = {"r": "Pearson r", "r2": "R2", "mae": "MAE", "rmse": "RMSE", "bias": "bias"}
 
 
@@ -105,7 +106,7 @@ def tabulate_drops(results: Results) -> list[Table]:
         for metric, part, score in drop.decomposition.to_rows():
             found.setdefault(part, {})[metric] = score
         metrics = [name for name in METRIC if any(name in scores for scores in found.values())]
-        rows = [
+        rows: list[list[Content]] = [
             [words.format(home=home, away=away), *(Quantity.of(found[part].get(name)) for name in metrics)]
             for part, words in PARTS.items()
             if part in found
@@ -129,8 +130,39 @@ def find_pairs(results: Results, entry: Entry) -> list[tuple[Entry, Entry]]:
     return [(home[0], away) for away in results.pick(**_same(entry)) if home and away.test != home[0].test]
 
 
-def name_path(results: Results, training: str, model: str, test: str) -> str:
-    """``ridge on SDSS, tested on UKIDSS, new objects``."""
-    entries = results.pick(training=training, model=model, test=test)
-    who = name_contender(results, entries[0]) if entries else model
-    return f"{who}: {results.samples[test].title}"
+def tabulate_curves(results: Results) -> list[Table]:
+    """How few labels of each other survey buy the drop back."""
+    tables = []
+    for curve in results.curves:
+        found = curve.recalibration
+        rows: list[list[Content]] = [
+            [
+                budget if budget else "none",
+                *(Quantity.of(scores.get(name), 2 if name == "r2" else 3) for name in METRICS),
+            ]
+            for budget, scores in found.to_rows()
+        ]
+        if found.in_domain is not None:
+            home = results.samples[curve.home].title
+            rows.append([f"at home: {home}", Quantity(float(found.in_domain)), NOTHING, NOTHING])
+        who = f"{name_model(results, curve.model)} that learned from {name_training(results, curve.training)}"
+        meaning = (
+            f"{tell_budget(found)} An offset and a slope for each answer, learned from the labels of so many galaxies of "
+            f"the other survey's training side and scored on its test; means over {found.n_draws} draws of them. The "
+            "interval is of one draw. Pearson r hardly changes: it does not see offset and slope."
+        )
+        name = f"recalibration-{curve.training}-{curve.model}-{curve.away}".replace(" ", "_")
+        title = f"{results.samples[curve.away].title}: labels that buy back the drop, {who}"
+        columns = ["labelled galaxies", *(METRIC[metric] for metric in METRICS)]
+        tables.append(Table(title, columns, rows, meaning, name))
+    return tables
+
+
+def tell_budget(found: Any) -> str:
+    """How many labels bring half of the lost R2 back."""
+    half = found.find_budget()
+    if found.in_domain is None:
+        return "How much R2 was lost is not known."
+    if half is None:
+        return "No number of labels tried buys back half of the lost R2."
+    return f"{half} labelled galaxies buy back half of the lost R2." if half else "No R2 was lost."

@@ -102,7 +102,9 @@ def tabulate_exclusion(results: Results) -> Table | None:
         if sample.objects != "same" or new not in results.samples:
             continue
         for before in results.pick(test=same, budget=0):
-            for after in results.pick(**{k: getattr(before, k) for k in ("training", "model", "space", "budget")}, test=new):
+            for after in results.pick(
+                **{k: getattr(before, k) for k in ("training", "model", "space", "budget")}, test=new
+            ):
                 counts = (sample.n_labelled, results.samples[new].n_labelled)
                 rows.append([name_survey(sample.survey), name_contender(results, before), counts[0], *_beside(before, after),
                              counts[1]])  # fmt: skip
@@ -134,7 +136,9 @@ def tabulate_costs(results: Results) -> Table:
         seconds = (_second(costs.get(f"{step}_seconds")) for step in ("extract", "train", "fit", "predict"))
         peak = costs.get("peak_memory_bytes")
         memory: Content = Quantity(float(peak) / MEBI, digits=0) if is_number(peak) and peak is not None else NOTHING
-        rows.append([name_contender(results, entry), int(entry.n_train), *seconds, memory, str(costs.get("device", NOTHING))])
+        rows.append(
+            [name_contender(results, entry), int(entry.n_train), *seconds, memory, str(costs.get("device", NOTHING))]
+        )
     columns = [
         "what", "galaxies", "extraction, s", "fine-tune, s", "fit, s", "prediction, s", "peak memory, MiB", "device",
     ]  # fmt: skip

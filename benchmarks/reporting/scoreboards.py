@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from benchmarks.comparison import show_rank
-from benchmarks.results import COPY, Contest, Entry, Results
 from benchmarks.reporting.contenders import (
     CEILING_ROW,
     MEAN_ROW,
@@ -22,6 +21,7 @@ from benchmarks.reporting.contenders import (
     name_training,
     sum_costs,
 )
+from benchmarks.results import COPY, Contest, Entry, Results
 from benchmarks.tables import METRICS, NOTHING, Content, Quantity, Table
 
 COLUMNS = (
@@ -177,5 +177,3 @@ def tabulate_study(results: Results) -> Table:
 def is_published(results: Results) -> bool:
     """Whether the suite repeats the reference study's choices."""
     return results.suite.protocol == "published"
-
-

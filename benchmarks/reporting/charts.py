@@ -1,0 +1,233 @@
+"""The figures of a report: who is how good, where it drops, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from benchmarks.galaxies import name_survey
+from benchmarks.reporting.canvas import (
+    CEILING_COLOUR,
+    COPY_COLOUR,
+    FAINT,
+    INK,
+    Picture,
+    draw_points,
+    open_figure,
+    save_figure,
+    style_of,
+)
+from benchmarks.reporting.contenders import (
+    iterate_samples,
+    list_rivals,
+    name_contender,
+    name_rival,
+    sum_costs,
+)
+from benchmarks.reporting.scoreboards import describe_contest
+from benchmarks.results import Contest, Entry, Results
+from benchmarks.tables import Quantity, show_score
+
+Array = np.ndarray[Any, Any]
+LOWEST = -0.3  # of an axis of r: what is worse hides the differences between the others
+PER_ROW = 5  # panels of distributions
+GRID_EDGE = "#c5cbd3"
+BINS = np.linspace(0, 1, 21)
+
+
+def draw_stages(results: Results, contest: Contest, folder: Path) -> Picture | None:
+    """Every contender's macro r on each test, under the ceiling and beside the copied votes."""
+    tests = [(name, sample) for name, sample in iterate_samples(results) if list_rivals(results, contest, name)]
+    if not tests:
+        return None
+    names = list(
+        dict.fromkeys(name_rival(results, contest, e) for t, _ in tests for e in list_rivals(results, contest, t))
+    )
+    columns = min(len(tests), 3)
+    lines = -(-len(tests) // columns)
+    figure, axes = open_figure(2.6 * columns + 1.4, lines * (0.27 * len(names) + 1.1), lines, columns, share=True)
+    for number, (one, (test, sample)) in enumerate(zip(axes, tests, strict=False)):
+        entries = {name_rival(results, contest, entry): entry for entry in list_rivals(results, contest, test)}
+        _draw_rivals(one, results, test, [entries.get(name) for name in names])
+        one.set_title(_wrap(sample.title), fontsize=9, color=INK, loc="left")
+        if number >= len(tests) - columns:
+            one.set_xlabel("Pearson r, mean over answers", fontsize=8.5, color=INK)
+    for one in axes[len(tests) :]:
+        one.set_visible(False)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    best = [_tell_best(results, contest, test) for test, _ in tests]
+    title = f"Scores on every test: {describe_contest(results, contest)}"
+    caption = (
+        "Points: means over answers; bars: 95 % intervals over galaxies and seeds. Gold line and band: the vote-noise "
+        "ceiling; violet: copied votes of the other survey, where galaxies have them. Hollow, at 0: the same for every "
+        "galaxy, so that no correlation exists."
+    )
+    name = f"stages-{contest.varies}s-{contest.fixed}".replace(" ", "_")
+    return save_figure(figure, folder, name, title, caption, f"{title}. {' '.join(best)}")
+
+
+def _draw_rivals(axes: Axes, results: Results, test: str, entries: Sequence[Entry | None]) -> None:
+    for place, entry in enumerate(entries):
+        if entry is None:
+            continue
+        if np.isfinite(entry.macro["r"].value):
+            draw_points(axes, [place], [Quantity.of(entry.macro["r"])], 0)
+        else:
+            axes.plot(0, place, "o", markerfacecolor="none", color=FAINT, markersize=6)
+    ceiling, copied = results.ceilings.get(test), results.yardsticks.get(test)
+    if ceiling is not None and np.isfinite(ceiling.scores["r"].value):
+        low, high = ceiling.scores["r"].interval
+        axes.axvspan(low, high, color=CEILING_COLOUR, alpha=0.2, linewidth=0)
+        axes.axvline(ceiling.scores["r"].value, color=CEILING_COLOUR, linewidth=1.6)
+    if copied is not None and np.isfinite(copied.macro["r"].value):
+        axes.axvline(copied.macro["r"].value, color=COPY_COLOUR, linewidth=1.4, linestyle="--")
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, LOWEST), min(max(high, 0.1), 1.02))
+
+
+def _tell_best(results: Results, contest: Contest, test: str) -> str:
+    there = [e for e in list_rivals(results, contest, test) if np.isfinite(e.macro["r"].value)]
+    if not there:
+        return ""
+    best = max(there, key=lambda entry: entry.macro["r"].value)
+    return (
+        f"{results.samples[test].title}: highest {name_rival(results, contest, best)}, {show_score(best.macro['r'])}."
+    )
+
+
+def _wrap(title: str) -> str:
+    return title.replace(", ", ",\n", 1).replace(" (", "\n(")
+
+
+def draw_drop(results: Results, home: Entry, away: Sequence[Entry], folder: Path) -> Picture | None:
+    """Each answer's r at home and on each other test."""
+    order = sorted(range(len(results.targets)), key=lambda c: -_value(home.targets["r"][c]))
+    order = [column for column in order if np.isfinite(_value(home.targets["r"][column]))]
+    if not away or not order:
+        return None
+    columns = min(len(away), 3)
+    lines = -(-len(away) // columns)
+    figure, axes = open_figure(2.5 * columns + 2.6, lines * (0.2 * len(order) + 1.3), lines, columns, share=True)
+    places = np.arange(len(order))
+    for one, entry in zip(axes, away, strict=False):
+        here, there = ([Quantity.of(each.targets["r"][column]) for column in order] for each in (home, entry))
+        draw_points(one, list(places - 0.16), here, 0, name_survey(results.samples[home.test].survey))
+        draw_points(one, list(places + 0.16), there, 1, "there")
+        one.set_title(_wrap(results.samples[entry.test].title), fontsize=9, color=INK, loc="left")
+        one.set_xlabel("Pearson r", fontsize=8.5, color=INK)
+        low, high = one.get_xlim()
+        one.set_xlim(max(low, LOWEST), min(high, 1.02))
+    for one in axes[len(away) :]:
+        one.set_visible(False)
+    axes[0].set_yticks(places, [results.targets[column] for column in order])
+    axes[0].set_ylim(len(order) - 0.4, -0.6)
+    axes[0].legend(fontsize=8, loc="lower right", framealpha=0.9, edgecolor=GRID_EDGE)
+    who = name_contender(results, home)
+    title = f"Each answer at home and on other surveys: {who}"
+    falls = [_tell_fall(results, home, entry, order) for entry in away]
+    caption = (
+        f"Blue circles: {results.samples[home.test].title}; orange diamonds: the test above the panel. 95 % intervals. "
+        "Answers in the order of their r at home."
+    )
+    return save_figure(figure, folder, "drop-per-answer", title, caption, f"{title}. {' '.join(falls)}")
+
+
+def _tell_fall(results: Results, home: Entry, away: Entry, order: Sequence[int]) -> str:
+    falls = {c: _value(home.targets["r"][c]) - _value(away.targets["r"][c]) for c in order}
+    known = {column: fall for column, fall in falls.items() if np.isfinite(fall)}
+    if not known:
+        return ""
+    worst = max(known, key=lambda column: known[column])
+    n = sum(fall > 0 for fall in known.values())
+    return (
+        f"{results.samples[away.test].title}: {n} of {len(known)} answers are lower, most of all "
+        f"{results.targets[worst]}, by {known[worst]:.2f}."
+    )
+
+
+def _value(interval: Sequence[float | None]) -> float:
+    return float("nan") if interval[0] is None else float(interval[0])
+
+
+def draw_distributions(results: Results, entry: Entry, folder: Path) -> Picture | None:
+    """What volunteers said and what is predicted, a panel an answer."""
+    sample = results.samples[entry.test]
+    predicted = np.mean(list(results.predictions(entry).values()), axis=0)
+    there = [c for c, target in enumerate(results.targets) if (~np.isnan(sample.Y[:, c])).any()]
+    if not there:
+        return None
+    lines = -(-len(there) // PER_ROW)
+    figure, axes = open_figure(9.5, 1.45 * lines + 0.7, lines, PER_ROW)
+    apart = []
+    for one, column in zip(axes, there, strict=False):
+        asked = ~np.isnan(sample.Y[:, column])
+        labels, said = sample.Y[asked, column], predicted[asked, column]
+        edges = BINS if labels.min() >= 0 and labels.max() <= 1 else np.linspace(labels.min(), labels.max(), len(BINS))
+        weights = np.full(len(labels), 100 / len(labels))
+        one.hist(labels, edges, weights=weights, color="#c3c9d1", label="labels")
+        one.hist(np.clip(said, edges[0], edges[-1]), edges, weights=weights, histtype="step", color=style_of(0)["color"],
+                 linewidth=1.4, label="predictions")  # fmt: skip
+        one.set_title(_break_name(results.targets[column]), fontsize=7.5, color=INK, loc="left")
+        one.tick_params(labelsize=7)
+        if np.std(labels) > 0:
+            apart.append((float(np.std(said) / np.std(labels)), results.targets[column]))
+    for one in axes[len(there) :]:
+        one.set_visible(False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False, fontsize=8.5)
+    figure.supylabel("galaxies, %", fontsize=8.5, color=INK)
+    title = f"Labels and predictions of each answer: {name_contender(results, entry)} on {sample.title}"
+    caption = (
+        "Grey: labels of the galaxies that were asked; blue: the mean prediction over runs for the same galaxies. A "
+        "model that is not sure predicts less spread than the labels have."
+    )
+    spread = (
+        f"The predictions' spread is {np.median([a for a, _ in apart]):.2f} of the labels' in the median answer."
+        if apart
+        else ""
+    )
+    return save_figure(figure, folder, f"distributions-{entry.test}", title, caption, f"{title}. {spread}")
+
+
+def _break_name(target: str) -> str:
+    question, _, answer = target.rpartition("_")
+    return f"{question}\n{answer}" if question else answer
+
+
+def draw_costs(results: Results, test: str, folder: Path) -> Picture | None:
+    """Macro r against seconds."""
+    entries = [e for e in results.pick(test=test, budget=0) if sum_costs(e) > 0 and np.isfinite(e.macro["r"].value)]
+    if len(entries) < 2:
+        return None
+    figure, (axes,) = open_figure(7.2, 0.19 * len(entries) + 2.9)
+    for number, entry in enumerate(entries):
+        r, seconds = Quantity.of(entry.macro["r"]), sum_costs(entry)
+        style = style_of(number)
+        if r.has_interval:
+            axes.vlines(seconds, r.low, r.high, color=style["color"], linewidth=1.3)
+        axes.plot(
+            seconds,
+            r.value,
+            linestyle="",
+            markersize=7,
+            markeredgecolor="white",
+            label=name_contender(results, entry),
+            **style,
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds of one run: fine-tune, its embeddings, fit", fontsize=8.5, color=INK)
+    axes.set_ylabel("Pearson r, mean over answers", fontsize=8.5, color=INK)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    title = f"Score against cost on {results.samples[test].title}"
+    best = max(entries, key=lambda entry: entry.macro["r"].value)
+    fast = min(entries, key=sum_costs)
+    alt = (
+        f"{title}. Highest: {name_contender(results, best)}, r {best.macro['r'].value:.2f} in {sum_costs(best):.3g} s. "
+        f"Fastest: {name_contender(results, fast)}, r {fast.macro['r'].value:.2f} in {sum_costs(fast):.3g} s."
+    )
+    caption = "Frozen embeddings, which all heads share, are not counted; the table of costs has them. 95 % intervals."
+    return save_figure(figure, folder, "cost", title, caption, alt)
