@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.predictions import Answers
 from benchmarks.reporting.contenders import Headline, name_contender
-from benchmarks.resampling import Resampling
+from benchmarks.resampling import Resampling, inflate_luck
 from benchmarks.results import Entry, Results
 from benchmarks.scoring import score_question
 from benchmarks.statistics import ModelScores, Score, score_runs
@@ -49,7 +49,9 @@ def _show(entry: Entry, metric: str, column: int) -> Content:
 def tabulate_questions(results: Results, entry: Entry) -> Table:
     """One row a question: the means over its answers, and how often the leading answer is right."""
     sample, runs = results.samples[entry.test], results.predictions(entry)
-    scores = score_runs(sample.Y, runs, Resampling(sample.groups, 0, N_RESAMPLES))
+    share = results.suite.seeds.redraw
+    inflation = inflate_luck(share, len(runs)) if share < 1 and len(runs) > 1 else 1.0
+    scores = score_runs(sample.Y, runs, Resampling(sample.groups, 0, N_RESAMPLES), inflation=inflation)
     mean = np.mean(list(runs.values()), axis=0)
     rows, start = [], 0
     for question in results.questions:

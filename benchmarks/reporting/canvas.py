@@ -6,6 +6,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -72,7 +73,7 @@ def style_axes(axes: Axes) -> None:
         spine.set_color(FAINT)
 
 
-def style_of(number: int) -> dict[str, str]:
+def style_of(number: int) -> dict[str, Any]:
     """Colour and marker of a series: no two of the first seventy are alike."""
     return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
 

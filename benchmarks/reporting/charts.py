@@ -169,8 +169,8 @@ def draw_distributions(results: Results, entry: Entry, folder: Path) -> Picture 
         labels, said = sample.Y[asked, column], predicted[asked, column]
         edges = BINS if labels.min() >= 0 and labels.max() <= 1 else np.linspace(labels.min(), labels.max(), len(BINS))
         weights = np.full(len(labels), 100 / len(labels))
-        one.hist(labels, edges, weights=weights, color="#c3c9d1", label="labels")
-        one.hist(np.clip(said, edges[0], edges[-1]), edges, weights=weights, histtype="step", color=style_of(0)["color"],
+        one.hist(labels, list(edges), weights=weights, color="#c3c9d1", label="labels")
+        one.hist(np.clip(said, edges[0], edges[-1]), list(edges), weights=weights, histtype="step", color=style_of(0)["color"],
                  linewidth=1.4, label="predictions")  # fmt: skip
         one.set_title(_break_name(results.targets[column]), fontsize=7.5, color=INK, loc="left")
         one.tick_params(labelsize=7)

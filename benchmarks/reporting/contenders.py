@@ -64,6 +64,14 @@ def name_training(results: Results, training: str) -> str:
     return name_survey(training) if training in results.suite.surveys else training
 
 
+def name_worst(results: Results, entry: Entry) -> str:
+    """The answer that an entry predicts worst; empty without any."""
+    if entry.worst is None:
+        return ""
+    target = entry.worst.target
+    return results.targets[int(target)] if target.isdecimal() else target
+
+
 def name_rival(results: Results, contest: Contest, entry: Entry) -> str:
     """What tells an entry from the others of its contest."""
     varied = str(getattr(entry, contest.varies))
@@ -109,6 +117,12 @@ def find_rank(contest: Contest, entry: Entry) -> tuple[int, int] | None:
     return None if found is None else (int(found[0]), int(found[1]))
 
 
+def list_contests(results: Results) -> list[Contest]:
+    """The comparisons; where nothing was compared, all that learned from the reference's training set side by side."""
+    suite = results.suite
+    return results.contests or [Contest("model", suite.reference_training, suite.reference_model, [], {})]
+
+
 def find_headline(results: Results, varies: str = "model") -> Headline | None:
     """
     The best contender of the first contest between models (or between training sets), on its home test.
@@ -118,7 +132,8 @@ def find_headline(results: Results, varies: str = "model") -> Headline | None:
     Headline or None
         None where nobody has a correlation.
     """
-    contests = [contest for contest in results.contests if contest.varies == varies] or results.contests
+    contests = list_contests(results)
+    contests.sort(key=lambda contest: contest.varies != varies)
     for contest in contests:
         training = contest.fixed if contest.varies == "model" else contest.reference
         test = find_home(results, training)

@@ -19,6 +19,7 @@ from benchmarks.reporting.contenders import (
     name_model,
     name_rival,
     name_training,
+    name_worst,
     sum_costs,
 )
 from benchmarks.results import COPY, Contest, Entry, Results
@@ -65,13 +66,14 @@ def _name_file(contest: Contest) -> str:
 def _list_rival(results: Results, contest: Contest, entry: Entry) -> list[Content]:
     comparison = find_comparison(contest, entry)
     if comparison is None:
-        beside: list[Content] = [REFERENCE, NOTHING, NOTHING]
+        is_reference = getattr(entry, contest.varies) == contest.reference
+        beside: list[Content] = [REFERENCE if is_reference else NOTHING, NOTHING, NOTHING]
     else:
         difference = Quantity.of(comparison.difference, sign=True)
         beside = [difference, Quantity(comparison.p_family, digits=4), comparison.verdict]
     worst: list[Content] = [NOTHING, NOTHING]
     if entry.worst is not None:
-        worst = [entry.worst.target, Quantity.of(entry.worst.score)]
+        worst = [name_worst(results, entry), Quantity.of(entry.worst.score)]
     label = comparison.note if comparison is not None and comparison.note else entry.macro["r"].label
     rank = show_rank(find_rank(contest, entry))
     return [

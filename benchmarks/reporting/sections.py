@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.reporting.answers import follow_headline, tabulate_answers, tabulate_bins, tabulate_questions
 from benchmarks.reporting.canvas import Picture
 from benchmarks.reporting.charts import draw_costs, draw_distributions, draw_drop, draw_stages
-from benchmarks.reporting.contenders import Headline, find_headline, find_home, iterate_samples, name_contender
+from benchmarks.reporting.contenders import Headline, find_headline, find_home, iterate_samples, list_contests, name_contender
 from benchmarks.reporting.curves import draw_budgets, draw_curves, draw_layers
 from benchmarks.reporting.degradation import tabulate_curves, tabulate_degradation, tabulate_drops
 from benchmarks.reporting.records import (
@@ -35,6 +36,7 @@ from benchmarks.reporting.worst import SURE, Card, list_worst
 from benchmarks.results import Results
 from benchmarks.tables import Table
 
+Thing = TypeVar("Thing")
 HOW_TO_READ = (
     "Pearson r says whether predictions rise and fall with the labels; R2 (1 - squared error / variance) whether the "
     "numbers themselves are right: it is 0 for whoever knows only the mean of the test's labels, and negative for worse. "
@@ -113,7 +115,7 @@ def list_sections(results: Results, figures: Path) -> list[Section]:
     return [section for section in sections if not section.is_empty]
 
 
-def _keep[Thing](things: Iterable[Thing | None]) -> tuple[Thing, ...]:
+def _keep(things: Iterable[Thing | None]) -> tuple[Thing, ...]:
     """Those that there are."""
     return tuple(thing for thing in things if thing is not None)
 
@@ -124,8 +126,8 @@ def _list_cautions(results: Results) -> tuple[tuple[str, str], ...]:
 
 def _show_scores(results: Results, figures: Path) -> Section:
     tests = [name for name, _ in iterate_samples(results)]
-    tables = _keep(tabulate_contest(results, contest, test) for contest in results.contests for test in tests)
-    pictures = _keep(draw_stages(results, contest, figures) for contest in results.contests)
+    tables = _keep(tabulate_contest(results, contest, test) for contest in list_contests(results) for test in tests)
+    pictures = _keep(draw_stages(results, contest, figures) for contest in list_contests(results))
     return Section("Scores on every test", tables=tables, pictures=pictures)
 
 
