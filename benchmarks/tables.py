@@ -112,9 +112,8 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """Which columns hold numbers alone, dashes aside: they stand to the right."""
-        filled = [[cell for cell in column if cell != NOTHING] for column in zip(*self.rows, strict=True)]
-        return [bool(column) and not any(isinstance(cell, str) for cell in column) for column in filled]
+        """Which columns hold numbers, beside words that say why there is none: they stand to the right."""
+        return [any(not isinstance(cell, str) for cell in column) for column in zip(*self.rows, strict=True)]
 
     def to_markdown(self) -> str:
         """A pipe table under its title and cautions, its meaning below."""

@@ -73,6 +73,17 @@ def style_axes(axes: Axes) -> None:
         spine.set_color(FAINT)
 
 
+def count_columns(panels: int) -> int:
+    """How many panels stand side by side: at most three, and without a hole if that can be."""
+    return panels if panels <= 3 else 2 if panels == 4 else 3
+
+
+def hide_rest(axes: Sequence[Axes], used: int) -> None:
+    """Hide the panels that a full grid has too many."""
+    for one in axes[used:]:
+        one.set_visible(False)
+
+
 def style_of(number: int) -> dict[str, Any]:
     """Colour and marker of a series: no two of the first seventy are alike."""
     return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}

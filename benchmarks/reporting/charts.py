@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from benchmarks.galaxies import name_survey
 from benchmarks.reporting.canvas import (
@@ -16,20 +17,21 @@ from benchmarks.reporting.canvas import (
     FAINT,
     INK,
     Picture,
+    count_columns,
     draw_points,
+    hide_rest,
     open_figure,
     save_figure,
     style_of,
 )
 from benchmarks.reporting.contenders import (
     iterate_samples,
-    list_rivals,
     name_contender,
-    name_rival,
+    name_model,
+    name_training,
     sum_costs,
 )
-from benchmarks.reporting.scoreboards import describe_contest
-from benchmarks.results import Contest, Entry, Results
+from benchmarks.results import COPY, Entry, Results
 from benchmarks.tables import Quantity, show_score
 
 Array = np.ndarray[Any, Any]
@@ -39,46 +41,74 @@ GRID_EDGE = "#c5cbd3"
 BINS = np.linspace(0, 1, 21)
 
 
-def draw_stages(results: Results, contest: Contest, folder: Path) -> Picture | None:
+def draw_stages(results: Results, folder: Path) -> Picture | None:
     """Every contender's macro r on each test, under the ceiling and beside the copied votes."""
-    tests = [(name, sample) for name, sample in iterate_samples(results) if list_rivals(results, contest, name)]
-    if not tests:
+    groups = group_contenders(results)
+    names = list(dict.fromkeys(name for name, _ in groups))
+    trainings = list(dict.fromkeys(training for _, training in groups))
+    tests = [(name, sample) for name, sample in iterate_samples(results) if results.pick(test=name, budget=0)]
+    if not names or not tests:
         return None
-    names = list(
-        dict.fromkeys(name_rival(results, contest, e) for t, _ in tests for e in list_rivals(results, contest, t))
-    )
-    columns = min(len(tests), 3)
+    columns = count_columns(len(tests))
     lines = -(-len(tests) // columns)
-    figure, axes = open_figure(2.6 * columns + 1.4, lines * (0.27 * len(names) + 1.1), lines, columns, share=True)
-    for number, (one, (test, sample)) in enumerate(zip(axes, tests, strict=False)):
-        entries = {name_rival(results, contest, entry): entry for entry in list_rivals(results, contest, test)}
-        _draw_rivals(one, results, test, [entries.get(name) for name in names])
+    height = (0.16 + 0.13 * len(trainings)) * len(names) + 1.1
+    figure, axes = open_figure(8.6 if columns > 1 else 6.5, lines * height + 0.4, lines, columns, share=True)
+    for one, (test, sample) in zip(axes, tests, strict=False):
+        _draw_bounds(one, results, test)
+        for number, training in enumerate(trainings):
+            _draw_rivals(one, groups, names, training, test, number, len(trainings))
+        low, high = one.get_xlim()
+        one.set_xlim(max(low, LOWEST), min(max(high, 0.1), 1.02))
         one.set_title(_wrap(sample.title), fontsize=9, color=INK, loc="left")
-        if number >= len(tests) - columns:
-            one.set_xlabel("Pearson r, mean over answers", fontsize=8.5, color=INK)
-    for one in axes[len(tests) :]:
-        one.set_visible(False)
+        one.tick_params(labelbottom=True)
+        one.set_xlabel("Pearson r, mean over answers", fontsize=8.5, color=INK)
+    hide_rest(axes, len(tests))
     axes[0].set_yticks(range(len(names)), names)
-    axes[0].set_ylim(len(names) - 0.5, -0.5)
-    best = [_tell_best(results, contest, test) for test, _ in tests]
-    title = f"Scores on every test: {describe_contest(results, contest)}"
+    axes[0].set_ylim(len(names) - 0.4, -0.6)
+    handles = [Line2D([], [], linestyle="", label=name_training(results, training), **style_of(number))
+               for number, training in enumerate(trainings)]  # fmt: skip
+    figure.legend(handles=[*handles, *BOUNDS], loc="outside lower left", ncols=4, frameon=False, fontsize=8.5)
+    title = "Who is how good on every test"
     caption = (
-        "Points: means over answers; bars: 95 % intervals over galaxies and seeds. Gold line and band: the vote-noise "
-        "ceiling; violet: copied votes of the other survey, where galaxies have them. Hollow, at 0: the same for every "
-        "galaxy, so that no correlation exists."
+        "Points: means over answers, by training set; bars: 95 % intervals over galaxies and seeds, cut where they "
+        "leave the panel. Hollow, at 0: the same said of every galaxy, so that no correlation exists."
     )
-    name = f"stages-{contest.varies}s-{contest.fixed}".replace(" ", "_")
-    return save_figure(figure, folder, name, title, caption, f"{title}. {' '.join(best)}")
+    best = " ".join(_tell_best(results, test) for test, _ in tests)
+    return save_figure(figure, folder, "stages", title, caption, f"{title}. {best}")
 
 
-def _draw_rivals(axes: Axes, results: Results, test: str, entries: Sequence[Entry | None]) -> None:
-    for place, entry in enumerate(entries):
+BOUNDS = (
+    Line2D([], [], color=CEILING_COLOUR, linewidth=1.6, label="vote-noise ceiling"),
+    Line2D([], [], color=COPY_COLOUR, linewidth=1.4, linestyle="--", label=COPY),
+)
+
+
+def group_contenders(results: Results) -> dict[tuple[str, str], dict[str, Entry]]:
+    """The entries of all training objects by test, of each model (and space, where there are several) and training."""
+    groups: dict[tuple[str, str], dict[str, Entry]] = {}
+    for entry in results.pick(budget=0):
+        space = f" {entry.space}" if results.suite.spaces == "each" and entry.space else ""
+        groups.setdefault((name_model(results, entry.model) + space, entry.training), {})[entry.test] = entry
+    return groups
+
+
+def _draw_rivals(
+    axes: Axes, groups: Mapping[tuple[str, str], Mapping[str, Entry]], names: Sequence[str], training: str, test: str,
+    number: int, n: int,
+) -> None:  # fmt: skip
+    """The points of one training set, above or below the middle of their model's line."""
+    for line, name in enumerate(names):
+        entry = groups.get((name, training), {}).get(test)
         if entry is None:
             continue
+        place = line + (number - (n - 1) / 2) * 0.6 / n
         if np.isfinite(entry.macro["r"].value):
-            draw_points(axes, [place], [Quantity.of(entry.macro["r"])], 0)
+            draw_points(axes, [place], [Quantity.of(entry.macro["r"])], number)
         else:
             axes.plot(0, place, "o", markerfacecolor="none", color=FAINT, markersize=6)
+
+
+def _draw_bounds(axes: Axes, results: Results, test: str) -> None:
     ceiling, copied = results.ceilings.get(test), results.yardsticks.get(test)
     if ceiling is not None and np.isfinite(ceiling.scores["r"].value):
         low, high = ceiling.scores["r"].interval
@@ -86,18 +116,14 @@ def _draw_rivals(axes: Axes, results: Results, test: str, entries: Sequence[Entr
         axes.axvline(ceiling.scores["r"].value, color=CEILING_COLOUR, linewidth=1.6)
     if copied is not None and np.isfinite(copied.macro["r"].value):
         axes.axvline(copied.macro["r"].value, color=COPY_COLOUR, linewidth=1.4, linestyle="--")
-    low, high = axes.get_xlim()
-    axes.set_xlim(max(low, LOWEST), min(max(high, 0.1), 1.02))
 
 
-def _tell_best(results: Results, contest: Contest, test: str) -> str:
-    there = [e for e in list_rivals(results, contest, test) if np.isfinite(e.macro["r"].value)]
+def _tell_best(results: Results, test: str) -> str:
+    there = [entry for entry in results.pick(test=test, budget=0) if np.isfinite(entry.macro["r"].value)]
     if not there:
         return ""
     best = max(there, key=lambda entry: entry.macro["r"].value)
-    return (
-        f"{results.samples[test].title}: highest {name_rival(results, contest, best)}, {show_score(best.macro['r'])}."
-    )
+    return f"{results.samples[test].title}: highest {name_contender(results, best)}, {show_score(best.macro['r'])}."
 
 
 def _wrap(title: str) -> str:
@@ -110,7 +136,7 @@ def draw_drop(results: Results, home: Entry, away: Sequence[Entry], folder: Path
     order = [column for column in order if np.isfinite(_value(home.targets["r"][column]))]
     if not away or not order:
         return None
-    columns = min(len(away), 3)
+    columns = count_columns(len(away))
     lines = -(-len(away) // columns)
     figure, axes = open_figure(2.5 * columns + 2.6, lines * (0.2 * len(order) + 1.3), lines, columns, share=True)
     places = np.arange(len(order))
@@ -119,11 +145,11 @@ def draw_drop(results: Results, home: Entry, away: Sequence[Entry], folder: Path
         draw_points(one, list(places - 0.16), here, 0, name_survey(results.samples[home.test].survey))
         draw_points(one, list(places + 0.16), there, 1, "there")
         one.set_title(_wrap(results.samples[entry.test].title), fontsize=9, color=INK, loc="left")
+        one.tick_params(labelbottom=True)
         one.set_xlabel("Pearson r", fontsize=8.5, color=INK)
         low, high = one.get_xlim()
         one.set_xlim(max(low, LOWEST), min(high, 1.02))
-    for one in axes[len(away) :]:
-        one.set_visible(False)
+    hide_rest(axes, len(away))
     axes[0].set_yticks(places, [results.targets[column] for column in order])
     axes[0].set_ylim(len(order) - 0.4, -0.6)
     axes[0].legend(fontsize=8, loc="lower right", framealpha=0.9, edgecolor=GRID_EDGE)
@@ -170,14 +196,15 @@ def draw_distributions(results: Results, entry: Entry, folder: Path) -> Picture 
         edges = BINS if labels.min() >= 0 and labels.max() <= 1 else np.linspace(labels.min(), labels.max(), len(BINS))
         weights = np.full(len(labels), 100 / len(labels))
         one.hist(labels, list(edges), weights=weights, color="#c3c9d1", label="labels")
-        one.hist(np.clip(said, edges[0], edges[-1]), list(edges), weights=weights, histtype="step", color=style_of(0)["color"],
-                 linewidth=1.4, label="predictions")  # fmt: skip
+        one.hist(
+            np.clip(said, edges[0], edges[-1]), list(edges), weights=weights, histtype="step", linewidth=1.4,
+            color=style_of(0)["color"], label="predictions",
+        )  # fmt: skip
         one.set_title(_break_name(results.targets[column]), fontsize=7.5, color=INK, loc="left")
         one.tick_params(labelsize=7)
         if np.std(labels) > 0:
             apart.append((float(np.std(said) / np.std(labels)), results.targets[column]))
-    for one in axes[len(there) :]:
-        one.set_visible(False)
+    hide_rest(axes, len(there))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False, fontsize=8.5)
     figure.supylabel("galaxies, %", fontsize=8.5, color=INK)
     title = f"Labels and predictions of each answer: {name_contender(results, entry)} on {sample.title}"

@@ -15,6 +15,7 @@ from benchmarks.samples import Sample
 from benchmarks.statistics import ModelScores
 
 MEAN = "mean"  # the head that looks at no image
+FLOORS = (MEAN, "random")
 MEAN_ROW, CEILING_ROW = "mean predictor", "vote-noise ceiling"
 COSTS = ("extract_seconds", "train_seconds", "fit_seconds")  # of the contender alone, frozen embeddings not counted
 
@@ -118,9 +119,14 @@ def find_rank(contest: Contest, entry: Entry) -> tuple[int, int] | None:
 
 
 def list_contests(results: Results) -> list[Contest]:
-    """The comparisons; where nothing was compared, all that learned from the reference's training set side by side."""
+    """
+    The comparisons but those of floors by training set.
+
+    Where nothing was compared, all that learned from the reference's training set stand side by side.
+    """
     suite = results.suite
-    return results.contests or [Contest("model", suite.reference_training, suite.reference_model, [], {})]
+    kept = [c for c in results.contests if c.varies == "model" or suite.models[c.fixed].head not in FLOORS]
+    return kept or [Contest("model", suite.reference_training, suite.reference_model, [], {})]
 
 
 def find_headline(results: Results, varies: str = "model") -> Headline | None:

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from benchmarks.reporting.canvas import FAINT, INK, Picture, open_figure, save_figure, style_of
+from benchmarks.reporting.canvas import (
+    FAINT,
+    INK,
+    Picture,
+    count_columns,
+    hide_rest,
+    open_figure,
+    save_figure,
+    style_of,
+)
 from benchmarks.reporting.contenders import name_contender, name_model, name_training
 from benchmarks.reporting.degradation import tell_budget
 from benchmarks.results import Entry, Results
@@ -59,7 +68,7 @@ def draw_curves(results: Results, folder: Path) -> Picture | None:
     tests = list(dict.fromkeys(curve.away for curve in results.curves))
     if not tests:
         return None
-    columns = min(len(tests), 3)
+    columns = count_columns(len(tests))
     lines = -(-len(tests) // columns)
     figure, axes = open_figure(2.7 * columns + 2.4, 2.9 * lines, lines, columns, share=True)
     named: dict[tuple[str, str], int] = {}
@@ -81,8 +90,7 @@ def draw_curves(results: Results, folder: Path) -> Picture | None:
         one.set_xticks([], minor=True)
         one.set_title(results.samples[test].title, fontsize=9, color=INK, loc="left")
         one.set_xlabel("labelled galaxies of this survey", fontsize=8.5, color=INK)
-    for one in axes[len(tests) :]:
-        one.set_visible(False)
+    hide_rest(axes, len(tests))
     axes[0].set_ylabel("R2, mean over answers", fontsize=8.5, color=INK)
     lines_, labels = axes[0].get_legend_handles_labels()
     figure.legend(lines_, labels, loc="outside right upper", fontsize=8, frameon=False)
@@ -122,8 +130,7 @@ def draw_layers(results: Results, test: str, folder: Path) -> Picture | None:
         one.set_xticks(range(len(pools)), pools)
         best = max(grid, key=lambda key: grid[key])
         said.append(f"{name_model(results, model)}: highest at {'-'.join(best)}, {grid[best]:.2f}.")
-    for one in axes[len(grids) :]:
-        one.set_visible(False)
+    hide_rest(axes, len(grids))
     axes[0].set_yticks(range(len(layers)), layers)
     title = f"Which layer and pooling to read: {results.samples[test].title}"
     caption = "Pearson r, the mean over answers; the tables have the intervals."

@@ -1,4 +1,4 @@
-"""What is left on surveys that were not learned from: changes in per cent, where they come from, what buys them back."""
+"""What is left on surveys that were not learned from: how much less, where that comes from, what buys it back."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def tabulate_degradation(results: Results) -> Table | None:
         "R2 at home", "R2 there", "change of R2, %",
     )  # fmt: skip
     meaning = (
-        "At home: new objects of the first survey that was learned from. Changes are in per cent of the score at home, "
-        "with 95 % intervals that take the two tests' galaxies as independent draws; a dash where the score at home may "
-        "be 0. R2 has no lower end: it may fall by more than 100 %."
+        "At home: new objects of the first survey that was learned from. Changes are in per cent of the score at "
+        "home, with 95 % intervals that take the two tests' galaxies as independent draws; a dash where the score at "
+        "home may be 0. R2 has no lower end: it may fall by more than 100 %."
     )
     return Table("What is left on other surveys", columns, rows, meaning, "degradation")
 
@@ -113,10 +113,10 @@ def tabulate_drops(results: Results) -> list[Table]:
         ]
         who = f"{name_model(results, drop.model)} that learned from {name_training(results, drop.training)}"
         meaning = (
-            f"The same {drop.decomposition.n_objects} sky objects, which nobody learned from, as both surveys see them; "
-            f"only answers and galaxies that have labels in both ({len(drop.decomposition.answers)} answers). What is "
-            "lost is the score before less the score after, each the mean over both orders of changing images and "
-            "labels. Other labels cost also by their own noise: compare the ceilings. 95 % intervals."
+            f"The same {drop.decomposition.n_objects} sky objects, which nobody learned from, as both surveys see "
+            f"them; only answers and galaxies that have labels in both ({len(drop.decomposition.answers)} answers). "
+            "What is lost is the score before less the score after, each the mean over both orders of changing "
+            "images and labels. Other labels cost also by their own noise: compare the ceilings. 95 % intervals."
         )
         name = f"drop-{drop.training}-{drop.model}-{drop.home}-{drop.away}".replace(" ", "_")
         title = f"Where the drop from {home} to {away} comes from: {who}"
@@ -147,9 +147,9 @@ def tabulate_curves(results: Results) -> list[Table]:
             rows.append([f"at home: {home}", Quantity(float(found.in_domain)), NOTHING, NOTHING])
         who = f"{name_model(results, curve.model)} that learned from {name_training(results, curve.training)}"
         meaning = (
-            f"{tell_budget(found)} An offset and a slope for each answer, learned from the labels of so many galaxies of "
-            f"the other survey's training side and scored on its test; means over {found.n_draws} draws of them. The "
-            "interval is of one draw. Pearson r hardly changes: it does not see offset and slope."
+            f"{tell_budget(found)} An offset and a slope for each answer, learned from the labels of so many galaxies "
+            f"of the other survey's training side and scored on its test; means over {found.n_draws} draws of them. "
+            "The interval is of one draw. Pearson r hardly changes: it does not see offset and slope."
         )
         name = f"recalibration-{curve.training}-{curve.model}-{curve.away}".replace(" ", "_")
         title = f"{results.samples[curve.away].title}: labels that buy back the drop, {who}"

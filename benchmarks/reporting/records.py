@@ -105,15 +105,16 @@ def tabulate_exclusion(results: Results) -> Table | None:
             for after in results.pick(
                 **{k: getattr(before, k) for k in ("training", "model", "space", "budget")}, test=new
             ):
-                counts = (sample.n_labelled, results.samples[new].n_labelled)
-                rows.append([name_survey(sample.survey), name_contender(results, before), counts[0], *_beside(before, after),
-                             counts[1]])  # fmt: skip
+                rows.append(
+                    [name_survey(sample.survey), name_contender(results, before), sample.n_labelled,
+                     *_beside(before, after), results.samples[new].n_labelled]
+                )  # fmt: skip
     if not rows:
         return None
     columns = ["test", "contender", "n before", "r before", "r after", "R2 before", "R2 after", "n after"]
     meaning = (
-        "Before: all galaxies of the test, those seen in training among them. After: without them. The galaxies differ, "
-        "so that the difference is not only what having seen them brings."
+        "Before: all galaxies of the test, those seen in training among them. After: without them. The galaxies "
+        "differ, so that the difference is not only what having seen them brings."
     )
     return Table("Scores before and after exclusion", columns, rows, meaning, "exclusion")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from benchmarks.comparison import show_rank
 from benchmarks.reporting.contenders import (
     CEILING_ROW,
@@ -72,7 +74,7 @@ def _list_rival(results: Results, contest: Contest, entry: Entry) -> list[Conten
         difference = Quantity.of(comparison.difference, sign=True)
         beside = [difference, Quantity(comparison.p_family, digits=4), comparison.verdict]
     worst: list[Content] = [NOTHING, NOTHING]
-    if entry.worst is not None:
+    if entry.worst is not None and np.isfinite(entry.macro["r"].value):
         worst = [name_worst(results, entry), Quantity.of(entry.worst.score)]
     label = comparison.note if comparison is not None and comparison.note else entry.macro["r"].label
     rank = show_rank(find_rank(contest, entry))

@@ -11,7 +11,14 @@ from typing import TypeVar
 from benchmarks.reporting.answers import follow_headline, tabulate_answers, tabulate_bins, tabulate_questions
 from benchmarks.reporting.canvas import Picture
 from benchmarks.reporting.charts import draw_costs, draw_distributions, draw_drop, draw_stages
-from benchmarks.reporting.contenders import Headline, find_headline, find_home, iterate_samples, list_contests, name_contender
+from benchmarks.reporting.contenders import (
+    Headline,
+    find_headline,
+    find_home,
+    iterate_samples,
+    list_contests,
+    name_contender,
+)
 from benchmarks.reporting.curves import draw_budgets, draw_curves, draw_layers
 from benchmarks.reporting.degradation import tabulate_curves, tabulate_degradation, tabulate_drops
 from benchmarks.reporting.records import (
@@ -39,19 +46,21 @@ from benchmarks.tables import Table
 Thing = TypeVar("Thing")
 HOW_TO_READ = (
     "Pearson r says whether predictions rise and fall with the labels; R2 (1 - squared error / variance) whether the "
-    "numbers themselves are right: it is 0 for whoever knows only the mean of the test's labels, and negative for worse. "
-    "MAE is the mean error of a vote fraction. Each is computed for each answer, over the galaxies that were asked, and "
-    "then averaged over answers.",
-    "In brackets stands a 95 % interval: test galaxies are drawn again and again (whole sky objects, so that two pictures "
-    "of one galaxy stay together), and of several seeds the spread between runs is added. The interval of a single run "
-    "says nothing of other runs. Where two intervals overlap the difference may still be certain: look at the paired one.",
-    "A verdict (higher, lower, not told apart) follows from the paired difference on the same galaxies, with a p from at "
-    "least 10,000 resamples, corrected with Holm's method for all comparisons with the same reference. A rank of 1-3 means "
-    "that the true rank is one of these; all ranks of a test hold together with a confidence of 95 %.",
-    "The floor is the mean predictor, which looks at no image. The ceiling is what somebody would reach who knows every "
-    "galaxy's true vote fractions: votes are few, so that labels have noise which nobody can predict. It needs raw votes, "
-    "and is not available where only weighted or debiased fractions are known. Copied votes are what volunteers said of "
-    "the same galaxies in the home survey.",
+    "numbers themselves are right: it is 0 for whoever knows only the mean of the test's labels, and negative for "
+    "worse. MAE is the mean error of a vote fraction. Each is computed for each answer, over the galaxies that were "
+    "asked, and then averaged over answers.",
+    "In brackets stands a 95 % interval: test galaxies are drawn again and again (whole sky objects, so that two "
+    "pictures of one galaxy stay together), and of several seeds the spread between runs is added. The interval of a "
+    "single run says nothing of other runs. Where two intervals overlap the difference may still be certain: look "
+    "at the paired one.",
+    "A verdict (higher, lower, not told apart) follows from the paired difference on the same galaxies, with a p "
+    "from at least 10,000 resamples, corrected with Holm's method for all comparisons with the same reference. A "
+    "rank of 1-3 means that the true rank is one of these; all ranks of a test hold together with a confidence of 95 "
+    "%.",
+    "The floor is the mean predictor, which looks at no image. The ceiling is what somebody would reach who knows "
+    "every galaxy's true vote fractions: votes are few, so that labels have noise which nobody can predict. It needs "
+    "raw votes, and is not available where only weighted or debiased fractions are known. Copied votes are what "
+    "volunteers said of the same galaxies in the home survey.",
 )
 
 
@@ -127,7 +136,7 @@ def _list_cautions(results: Results) -> tuple[tuple[str, str], ...]:
 def _show_scores(results: Results, figures: Path) -> Section:
     tests = [name for name, _ in iterate_samples(results)]
     tables = _keep(tabulate_contest(results, contest, test) for contest in list_contests(results) for test in tests)
-    pictures = _keep(draw_stages(results, contest, figures) for contest in list_contests(results))
+    pictures = _keep([draw_stages(results, figures)])
     return Section("Scores on every test", tables=tables, pictures=pictures)
 
 
@@ -186,8 +195,8 @@ def _show_worst(results: Results, headline: Headline | None) -> Section:
     }
     words = (
         f"The galaxies whose label is farthest from the prediction of {name_contender(results, headline.entry)}, each "
-        f"with its worst answer; of labels with at least {SURE} votes, where votes are known and there are such. A large "
-        "error may be the model's, the volunteers' or the picture's."
+        f"with its worst answer; of labels with at least {SURE} votes, where votes are known and there are such. A "
+        "large error may be the model's, the volunteers' or the picture's."
     )
     return Section("The worst errors", (words,), cards=cards) if cards else Section("The worst errors")
 

@@ -9,13 +9,13 @@ import numpy as np
 from benchmarks.comparison import Comparison, show_rank
 from benchmarks.galaxies import name_survey
 from benchmarks.reporting.contenders import (
-    MEAN,
     Headline,
     count_answers,
     find_comparison,
     find_floor,
     find_rank,
     list_away,
+    list_contests,
     list_rivals,
     name_model,
     name_rival,
@@ -101,20 +101,21 @@ def _tell_losses(results: Results, entry: Entry) -> Iterator[str]:
     for test in new or away:
         home, there = pairs[test]
         change = Quantity.of(change_in_percent(home.macro["r"], there.macro["r"]), 0, sign=True)
-        r = show_score(there.macro["r"])
+        lost = f" ({change} %)" if np.isfinite(change.value) else ""
         seen = "" if results.samples[test].objects == "new" else ", some of whose galaxies were seen in training"
         survey = name_survey(results.samples[test].survey) + seen
-        parts.append(f"{r} on {survey}, {change} %" if np.isfinite(change.value) else f"{r} on {survey}")
+        parts.append(f"{show_score(there.macro['r'])} on {survey}{lost}")
     if parts:
-        yield "on surveys that it did not learn from, r is " + _join(parts)
+        yield f"on {'surveys' if len(parts) > 1 else 'a survey'} that it did not learn from, r is {_join(parts)}"
 
 
 def tell_more(results: Results, headline: Headline | None) -> Iterator[str]:
     """Further findings, a sentence each."""
     if headline is not None:
         yield from _tell_bounds(results, headline)
-    for contest in results.contests:
-        if contest.varies == "training" and (headline is None or contest is not headline.contest):
+    told = {results.suite.reference_model, headline.entry.model if headline is not None else ""}
+    for contest in list_contests(results):
+        if contest.varies == "training" and contest.fixed in told:
             yield from _tell_trainings(results, contest)
     yield from _tell_drops(results, headline)
 
@@ -139,11 +140,10 @@ def _tell_bounds(results: Results, headline: Headline) -> Iterator[str]:
 def _tell_trainings(results: Results, contest: Contest) -> Iterator[str]:
     """On the surveys that the reference training set lacks: what other training sets change."""
     model, reference = name_model(results, contest.fixed), name_training(results, contest.reference)
-    if results.suite.models[contest.fixed].head == MEAN:
-        return
     for test in list_away(results, contest.reference):
         parts = [
-            f"{name_training(results, one.model)} changes its r by {show_score(one.difference, sign=True)}, {_judge(one)}"
+            f"{name_training(results, one.model)} changes its r by {show_score(one.difference, sign=True)}, "
+            f"{_judge(one)}"
             for one in contest.comparisons
             if one.test == test and np.isfinite(one.difference.value)
         ]

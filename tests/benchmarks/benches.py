@@ -32,7 +32,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def make_suite(**changes: Any) -> Suite:
-    """Three surveys, two training sets, four models, two seeds."""
+    """Three surveys, two training sets, four models, four seeds; one of a fine-tune."""
     keys: dict[str, Any] = {
         "title": "Heads & a <fine-tune>",
         "question": "Does what holds on SDSS hold elsewhere?",
@@ -41,7 +41,7 @@ def make_suite(**changes: Any) -> Suite:
         "trainings": {"sdss": {"surveys": ["sdss"]}, "mixed": {"surveys": ["sdss", "decals"]}},
         "models": MODELS,
         "reference": {"model": "ridge"},
-        "seeds": {"heads": 2, "finetunes": 1},
+        "seeds": {"heads": 4, "finetunes": 1},
         "recalibration": {"labels": [10, 30], "draws": 3},
     }
     return Suite.model_validate(keys | changes)
@@ -107,7 +107,12 @@ def write_bench(
     cells = list_cells(suite)
     for cell in cells:
         predictions = {name: predict(sample, cell.model, cell.training, cell.seed) for name, sample in samples.items()}
-        costs = {"fit_seconds": 0.5 + len(cell.model), "predict_seconds": 0.01, "peak_memory_bytes": 2**27, "device": "cpu"}
+        costs = {
+            "fit_seconds": 0.5 + len(cell.model),
+            "predict_seconds": 0.01,
+            "peak_memory_bytes": 2**27,
+            "device": "cpu",
+        }
         if cell.model == "full":
             costs |= {"train_seconds": 300.0, "extract_seconds": 20.0}
         Outcome(cell, "key", 200, predictions, costs).write(folder / CELLS)
