@@ -13,7 +13,6 @@ from benchmarks.results import Results
 from embeddings.files import replace_file
 
 PAGE, TEXT, TABLES, FIGURES = "report.html", "report.md", "tables", "figures"
-LONG = 12  # rows: longer tables can be folded
 
 
 def write_report(results: Results) -> Path:
@@ -41,13 +40,12 @@ def write_report(results: Results) -> Path:
     answer, more = tell_answer(results, headline), list(tell_more(results, headline))
     sections = list_sections(results, results.folder / FIGURES)
     for section in sections:
-        for table in section.tables:
+        for table in (*section.tables, *section.more):
             table.write(results.folder / TABLES)
     with replace_file(results.folder / TEXT) as temporary:
         temporary.write_text("\n".join(_write_lines(results, answer, more, sections)) + "\n", encoding="utf-8")
     write_page(
-        page, "report.html", suite=results.suite, record=results.record, answer=answer, more=more, sections=sections,
-        long=LONG,
+        page, "report.html", suite=results.suite, record=results.record, answer=answer, more=more, sections=sections
     )  # fmt: skip
     return page
 
@@ -66,7 +64,7 @@ def _write_lines(results: Results, answer: str, more: list[str], sections: list[
         for picture in section.pictures:
             yield f"![{_flatten(picture.alt)}]({FIGURES}/{picture.path.name})\n"
             yield f"*{picture.title}.* {picture.caption}\n"
-        yield from (table.to_markdown() for table in section.tables)
+        yield from (table.to_markdown() for table in (*section.tables, *section.more))
         for title, cards in section.cards.items():
             yield f"**{title}**\n"
             yield from (f"- {card.words}" + (f" ([{card.viewer}]({card.link}))" if card.link else "") for card in cards)

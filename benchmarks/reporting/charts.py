@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from benchmarks.galaxies import name_survey
 from benchmarks.reporting.canvas import (
     CEILING_COLOUR,
     COPY_COLOUR,
@@ -37,7 +36,6 @@ from benchmarks.tables import Quantity, show_score
 Array = np.ndarray[Any, Any]
 LOWEST = -0.3  # of an axis of r: what is worse hides the differences between the others
 PER_ROW = 5  # panels of distributions
-GRID_EDGE = "#c5cbd3"
 BINS = np.linspace(0, 1, 21)
 
 
@@ -142,8 +140,8 @@ def draw_drop(results: Results, home: Entry, away: Sequence[Entry], folder: Path
     places = np.arange(len(order))
     for one, entry in zip(axes, away, strict=False):
         here, there = ([Quantity.of(each.targets["r"][column]) for column in order] for each in (home, entry))
-        draw_points(one, list(places - 0.16), here, 0, name_survey(results.samples[home.test].survey))
-        draw_points(one, list(places + 0.16), there, 1, "there")
+        draw_points(one, list(places - 0.16), here, 0, results.samples[home.test].title)
+        draw_points(one, list(places + 0.16), there, 1, "the test above the panel")
         one.set_title(_wrap(results.samples[entry.test].title), fontsize=9, color=INK, loc="left")
         one.tick_params(labelbottom=True)
         one.set_xlabel("Pearson r", fontsize=8.5, color=INK)
@@ -152,14 +150,11 @@ def draw_drop(results: Results, home: Entry, away: Sequence[Entry], folder: Path
     hide_rest(axes, len(away))
     axes[0].set_yticks(places, [results.targets[column] for column in order])
     axes[0].set_ylim(len(order) - 0.4, -0.6)
-    axes[0].legend(fontsize=8, loc="lower right", framealpha=0.9, edgecolor=GRID_EDGE)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False, fontsize=8.5)
     who = name_contender(results, home)
     title = f"Each answer at home and on other surveys: {who}"
     falls = [_tell_fall(results, home, entry, order) for entry in away]
-    caption = (
-        f"Blue circles: {results.samples[home.test].title}; orange diamonds: the test above the panel. 95 % intervals. "
-        "Answers in the order of their r at home."
-    )
+    caption = "Bars: 95 % intervals, cut where they leave the panel. Answers in the order of their r at home."
     return save_figure(figure, folder, "drop-per-answer", title, caption, f"{title}. {' '.join(falls)}")
 
 

@@ -24,6 +24,7 @@ from benchmarks.results import Entry, Results
 from benchmarks.tables import Quantity
 
 Array = np.ndarray[Any, Any]
+LOWEST = -1.5  # of an axis of R2: what is worse hides the differences between the others
 
 
 def draw_budgets(results: Results, test: str, folder: Path) -> Picture | None:
@@ -91,6 +92,7 @@ def draw_curves(results: Results, folder: Path) -> Picture | None:
         one.set_title(results.samples[test].title, fontsize=9, color=INK, loc="left")
         one.set_xlabel("labelled galaxies of this survey", fontsize=8.5, color=INK)
     hide_rest(axes, len(tests))
+    axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], LOWEST))
     axes[0].set_ylabel("R2, mean over answers", fontsize=8.5, color=INK)
     lines_, labels = axes[0].get_legend_handles_labels()
     figure.legend(lines_, labels, loc="outside right upper", fontsize=8, frameon=False)

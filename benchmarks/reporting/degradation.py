@@ -28,6 +28,7 @@ PARTS = {
     "ceiling_u": "vote-noise ceiling of {away}'s labels",
 }
 METRICS = ("r2", "mae", "bias")  # that an offset and a slope change
+WHAT = {"new": "new objects", "same": "all objects"}
 METRIC = {"r": "Pearson r", "r2": "R2", "mae": "MAE", "rmse": "RMSE", "bias": "bias"}
 
 
@@ -66,7 +67,7 @@ def tabulate_degradation(results: Results) -> Table | None:
     if not rows:
         return None
     columns = (
-        "contender", "learned from", "home", "test", "survey learned from", "r at home", "r there", "change of r, %",
+        "contender", "learned from", "home", "test", "its survey was learned from", "r at home", "r there", "change of r, %",
         "R2 at home", "R2 there", "change of R2, %",
     )  # fmt: skip
     meaning = (
@@ -89,7 +90,9 @@ def _list_change(results: Results, home: Entry, away: Entry) -> list[Content]:
         change = Quantity.of(change_in_percent(here, there), 0, sign=True)
         scores += [Quantity.of(here, bare=True), Quantity.of(there), change]
     surveys = "+".join(map(name_survey, results.suite.trainings[home.training].surveys))
-    names = (results.samples[name].title for name in (home.test, away.test))
+    names = (
+        f"{name_survey(s.survey)}, {WHAT[s.objects]}" for s in (results.samples[home.test], results.samples[away.test])
+    )
     space = f", {home.space}" if results.suite.spaces == "each" and home.space else ""
     who = name_model(results, home.model) + space
     learned = name_training(results, home.training)

@@ -100,7 +100,7 @@ def _list_yardsticks(results: Results, contest: Contest, test: str, rivals: Sequ
     copied = results.yardsticks.get(test)
     if copied is not None:
         scores = [Quantity.of(copied.macro.get(name), 3 if name == "mae" else 2) for name in ("r", "r2", "mae")]
-        yield [f"{COPY} ({count_galaxies(copied)} galaxies that have them)", *scores, *rest]
+        yield [f"{COPY} ({count_galaxies(copied)} galaxies)", *scores, *rest]
     ceiling = results.ceilings.get(test)
     if ceiling is None:
         yield [CEILING_ROW, UNKNOWN, UNKNOWN, NOTHING, *rest]

@@ -75,7 +75,8 @@ class Section:
     paragraphs : tuple of str
     cautions : tuple of (str, str)
         What it is about, and what to know.
-    tables : tuple of Table
+    tables, more : tuples of Table
+        Those that the sentences are about, and those to unfold.
     pictures : tuple of Picture
     cards : dict of str to list of Card
         By what they show.
@@ -86,6 +87,7 @@ class Section:
     paragraphs: tuple[str, ...] = ()
     cautions: tuple[tuple[str, str], ...] = ()
     tables: tuple[Table, ...] = ()
+    more: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
     cards: dict[str, list[Card]] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
@@ -98,7 +100,9 @@ class Section:
     @property
     def is_empty(self) -> bool:
         """Whether it says nothing."""
-        return not (self.paragraphs or self.cautions or self.tables or self.pictures or self.cards or self.sources)
+        return not (
+            self.paragraphs or self.cautions or self.tables or self.more or self.pictures or self.cards or self.sources
+        )
 
 
 def list_sections(results: Results, figures: Path) -> list[Section]:
@@ -108,7 +112,7 @@ def list_sections(results: Results, figures: Path) -> list[Section]:
     sections = [
         Section("Cautions", cautions=_list_cautions(results)),
         *([study] if is_published(results) else []),
-        _show_scores(results, figures),
+        _show_scores(results, headline, figures),
         _show_shift(results, headline, figures),
         _show_answers(results, headline, figures),
         _show_labels(results, figures),
@@ -133,11 +137,18 @@ def _list_cautions(results: Results) -> tuple[tuple[str, str], ...]:
     return tuple((str(one.get("about", "")), str(one["text"])) for one in results.record.get("cautions", []))
 
 
-def _show_scores(results: Results, figures: Path) -> Section:
+def _show_scores(results: Results, headline: Headline | None, figures: Path) -> Section:
+    told = {results.suite.reference_model, headline.entry.model if headline else ""}
+    first, rest = [], []
+    for contest in list_contests(results):
+        is_told = contest is headline.contest if headline and contest.varies == "model" else contest.fixed in told
+        (first if is_told else rest).append(contest)
     tests = [name for name, _ in iterate_samples(results)]
-    tables = _keep(tabulate_contest(results, contest, test) for contest in list_contests(results) for test in tests)
-    pictures = _keep([draw_stages(results, figures)])
-    return Section("Scores on every test", tables=tables, pictures=pictures)
+    tables, more = (
+        _keep(tabulate_contest(results, contest, test) for contest in contests for test in tests)
+        for contests in (first, rest)
+    )
+    return Section("Scores on every test", tables=tables, more=more, pictures=_keep([draw_stages(results, figures)]))
 
 
 def _show_shift(results: Results, headline: Headline | None, figures: Path) -> Section:
@@ -155,10 +166,12 @@ def _show_answers(results: Results, headline: Headline | None, figures: Path) ->
         return Section("Answer by answer")
     entries = list(follow_headline(results, headline))
     makers: tuple[Callable[..., Table | None], ...] = (tabulate_questions, tabulate_answers, tabulate_bins)
-    tables = _keep(make(results, entry) for entry in entries for make in makers)
+    tables, more = (
+        _keep(make(results, entry) for entry in group for make in makers) for group in (entries[:1], entries[1:])
+    )
     pictures = _keep(draw_distributions(results, entry, figures) for entry in entries)
     words = f"Of the best contender, {name_contender(results, headline.entry)}. results.json has them for all."
-    return Section("Answer by answer", (words,), tables=tables, pictures=pictures)
+    return Section("Answer by answer", (words,), tables=tables, more=more, pictures=pictures)
 
 
 def _show_labels(results: Results, figures: Path) -> Section:

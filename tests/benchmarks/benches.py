@@ -151,7 +151,8 @@ def make_record(suite: Suite, samples: dict[str, Sample], cells: list[Cell]) -> 
         "finished": "2026-01-02T03:14:05+00:00",
         "split": {
             "digest": "ab" * 32, "recipe": {"method": "hash", "val": 0.1},
-            "counts": {name: {"train": 200, "val": 30, "test": N} for name in suite.surveys}, "excluded": {"ukidss-new": 3},
+            "counts": {name: {"train": 200, "val": 30, "test": N} for name in suite.surveys},
+            "excluded": {"ukidss-new": 3},
         },
         "surveys": {name: {"catalog": f"{name}.parquet", "rows": 320, "stores": []} for name in suite.surveys},
         "trainings": {"sdss": {"sdss": 200}, "mixed": {"sdss": 100, "decals": 100}},
