@@ -1,4 +1,4 @@
-"""The report of a benchmark: tables, figures, one page that needs neither server nor network, and the same in Markdown."""
+"""The report of a benchmark: tables, figures, a page that needs neither server nor network, the same in Markdown."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from benchmarks.reporting.contenders import (
     name_contender,
     name_model,
     name_training,
+    pick_whole,
     sum_costs,
 )
 from benchmarks.results import COPY, Entry, Results
@@ -44,7 +45,7 @@ def draw_stages(results: Results, folder: Path) -> Picture | None:
     groups = group_contenders(results)
     names = list(dict.fromkeys(name for name, _ in groups))
     trainings = list(dict.fromkeys(training for _, training in groups))
-    tests = [(name, sample) for name, sample in iterate_samples(results) if results.pick(test=name, budget=0)]
+    tests = [(name, sample) for name, sample in iterate_samples(results) if pick_whole(results, test=name)]
     if not names or not tests:
         return None
     columns = count_columns(len(tests))
@@ -84,7 +85,7 @@ BOUNDS = (
 def group_contenders(results: Results) -> dict[tuple[str, str], dict[str, Entry]]:
     """The entries of all training objects by test, of each model (and space, where there are several) and training."""
     groups: dict[tuple[str, str], dict[str, Entry]] = {}
-    for entry in results.pick(budget=0):
+    for entry in pick_whole(results):
         space = f" {entry.space}" if results.suite.spaces == "each" and entry.space else ""
         groups.setdefault((name_model(results, entry.model) + space, entry.training), {})[entry.test] = entry
     return groups
@@ -117,7 +118,7 @@ def _draw_bounds(axes: Axes, results: Results, test: str) -> None:
 
 
 def _tell_best(results: Results, test: str) -> str:
-    there = [entry for entry in results.pick(test=test, budget=0) if np.isfinite(entry.macro["r"].value)]
+    there = [entry for entry in pick_whole(results, test=test) if np.isfinite(entry.macro["r"].value)]
     if not there:
         return ""
     best = max(there, key=lambda entry: entry.macro["r"].value)
@@ -222,7 +223,7 @@ def _break_name(target: str) -> str:
 
 def draw_costs(results: Results, test: str, folder: Path) -> Picture | None:
     """Macro r against seconds."""
-    entries = [e for e in results.pick(test=test, budget=0) if sum_costs(e) > 0 and np.isfinite(e.macro["r"].value)]
+    entries = [e for e in pick_whole(results, test=test) if sum_costs(e) > 0 and np.isfinite(e.macro["r"].value)]
     if len(entries) < 2:
         return None
     figure, (axes,) = open_figure(7.2, 0.19 * len(entries) + 2.9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -52,8 +53,8 @@ def name_contender(results: Results, entry: Entry) -> str:
     """The model, and the training set, the space and the budget where the suite has several."""
     parts = [name_model(results, entry.model)]
     if len(results.suite.trainings) > 1:
-        parts.append(f"on {name_training(results, entry.training)}")
-    if results.suite.spaces == "each" and entry.space:
+        parts.append(f"learned from {name_training(results, entry.training)}")
+    if entry.space and (results.suite.spaces == "each" or entry.space != results.record["joined_space"]):
         parts.append(entry.space)
     if entry.budget:
         parts.append(f"{entry.budget} objects")
@@ -82,9 +83,20 @@ def name_rival(results: Results, contest: Contest, entry: Entry) -> str:
 
 
 def list_rivals(results: Results, contest: Contest, test: str) -> list[Entry]:
-    """The entries of a contest on one test, in the suite's order; those of all training objects."""
+    """The entries of a contest on one test, in the suite's order."""
     fixed = {"model": "training", "training": "model"}[contest.varies]
-    return results.pick(**{fixed: contest.fixed}, test=test, budget=0)
+    return pick_whole(results, **{fixed: contest.fixed}, test=test)
+
+
+def pick_whole(results: Results, **wanted: Any) -> list[Entry]:
+    """The entries of all training objects with these values; without the single spaces that are read beside others."""
+    whole = set(map(id, results.headline))
+    return [entry for entry in results.pick(**wanted) if id(entry) in whole]
+
+
+def name_file(*parts: str) -> str:
+    """Words as a file may be called."""
+    return "-".join(re.sub(r"[^\w.+]+", "-", part) for part in parts)
 
 
 def find_home(results: Results, training: str) -> str:
@@ -159,7 +171,7 @@ def find_headline(results: Results, varies: str = "model") -> Headline | None:
 def find_floor(results: Results, training: str, test: str) -> Entry | None:
     """The mean predictor of a training set on a test, if the suite has one."""
     names = [name for name, model in results.suite.models.items() if model.head == MEAN]
-    found = [entry for name in names for entry in results.pick(model=name, training=training, test=test, budget=0)]
+    found = [entry for name in names for entry in pick_whole(results, model=name, training=training, test=test)]
     return found[0] if found else None
 
 

@@ -40,7 +40,7 @@ def draw_budgets(results: Results, test: str, folder: Path) -> Picture | None:
     said = []
     for number, entries in enumerate(paths.values()):
         entries = sorted(entries, key=lambda entry: entry.budget or np.inf)
-        name = name_contender(results, entries[-1]).partition(f", {entries[-1].budget} objects")[0]
+        name = name_contender(results, entries[-1]).removesuffix(f", {entries[-1].budget} objects")
         places = [float(entry.budget or entry.n_train) for entry in entries]
         _draw_path(axes, places, [Quantity.of(entry.macro["r"]) for entry in entries], number, name)
         first, last = entries[0].macro["r"].value, entries[-1].macro["r"].value
@@ -112,7 +112,8 @@ def draw_layers(results: Results, test: str, folder: Path) -> Picture | None:
         if entry.space and np.isfinite(entry.macro["r"].value):
             layer, _, pool = entry.space.partition("-")
             grids.setdefault((entry.model, entry.training), {})[layer, pool] = entry.macro["r"].value
-    if results.suite.spaces != "each" or not grids:
+    grids = {key: grid for key, grid in grids.items() if len(grid) > 1}
+    if not grids:
         return None
     layers, pools = (list(dict.fromkeys(key[part] for grid in grids.values() for key in grid)) for part in (0, 1))
     columns = min(len(grids), 4)

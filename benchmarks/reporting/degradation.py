@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.galaxies import name_survey
-from benchmarks.reporting.contenders import find_home, name_model, name_training
+from benchmarks.reporting.contenders import find_home, name_file, name_model, name_training
 from benchmarks.results import Entry, Results
 from benchmarks.statistics import Score
 from benchmarks.tables import NOTHING, Content, Quantity, Table
@@ -59,16 +59,16 @@ def change_in_percent(home: Score, away: Score) -> Score | None:
 def tabulate_degradation(results: Results) -> Table | None:
     """Each contender of all training objects at home, and on every other test."""
     rows = []
-    for entry in results.entries:
-        if entry.budget == 0 and entry.test == find_home(results, entry.training):
+    for entry in results.headline:
+        if entry.test == find_home(results, entry.training):
             for test in results.samples:
                 rows += [_list_change(results, entry, away)
                          for away in results.pick(**_same(entry), test=test) if away.test != entry.test]  # fmt: skip
     if not rows:
         return None
     columns = (
-        "contender", "learned from", "home", "test", "its survey was learned from", "r at home", "r there", "change of r, %",
-        "R2 at home", "R2 there", "change of R2, %",
+        "contender", "learned from", "home", "test", "its survey was learned from", "r at home", "r there",
+        "change of r, %", "R2 at home", "R2 there", "change of R2, %",
     )  # fmt: skip
     meaning = (
         "At home: new objects of the first survey that was learned from. Changes are in per cent of the score at "
@@ -121,7 +121,7 @@ def tabulate_drops(results: Results) -> list[Table]:
             "What is lost is the score before less the score after, each the mean over both orders of changing "
             "images and labels. Other labels cost also by their own noise: compare the ceilings. 95 % intervals."
         )
-        name = f"drop-{drop.training}-{drop.model}-{drop.home}-{drop.away}".replace(" ", "_")
+        name = name_file("drop", drop.training, drop.model, drop.home, drop.away)
         title = f"Where the drop from {home} to {away} comes from: {who}"
         tables.append(Table(title, ["", *(METRIC[name] for name in metrics)], rows, meaning, name))
     return tables
@@ -154,7 +154,7 @@ def tabulate_curves(results: Results) -> list[Table]:
             f"of the other survey's training side and scored on its test; means over {found.n_draws} draws of them. "
             "The interval is of one draw. Pearson r hardly changes: it does not see offset and slope."
         )
-        name = f"recalibration-{curve.training}-{curve.model}-{curve.away}".replace(" ", "_")
+        name = name_file("recalibration", curve.training, curve.model, curve.away)
         title = f"{results.samples[curve.away].title}: labels that buy back the drop, {who}"
         columns = ["labelled galaxies", *(METRIC[metric] for metric in METRICS)]
         tables.append(Table(title, columns, rows, meaning, name))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 
 from benchmarks.galaxies import name_survey
-from benchmarks.reporting.contenders import count_galaxies, is_number, name_contender, name_training
+from benchmarks.reporting.contenders import count_galaxies, is_number, name_contender, name_training, pick_whole
 from benchmarks.results import COPY, Entry, Results
 from benchmarks.tables import NOTHING, Content, Quantity, Table
 
@@ -101,7 +100,7 @@ def tabulate_exclusion(results: Results) -> Table | None:
         new = f"{sample.survey}-new"
         if sample.objects != "same" or new not in results.samples:
             continue
-        for before in results.pick(test=same, budget=0):
+        for before in pick_whole(results, test=same):
             for after in results.pick(
                 **{k: getattr(before, k) for k in ("training", "model", "space", "budget")}, test=new
             ):
@@ -132,7 +131,7 @@ def tabulate_costs(results: Results) -> Table:
         images = int(made["images"]) if is_number(made.get("images")) else NOTHING
         rows.append([what, images, _second(made.get("seconds")), NOTHING, NOTHING, NOTHING, NOTHING,
                      str(made.get("device", NOTHING))])  # fmt: skip
-    for entry in {entry.contender: entry for entry in results.entries}.values():
+    for entry in {entry.contender: entry for entry in results.headline}.values():
         costs = entry.costs
         seconds = (_second(costs.get(f"{step}_seconds")) for step in ("extract", "train", "fit", "predict"))
         peak = costs.get("peak_memory_bytes")
@@ -158,15 +157,29 @@ def tabulate_stores(results: Results) -> Table | None:
     rows: list[list[Content]] = []
     for name, survey in results.record.get("surveys", {}).items():
         for store in survey.get("stores") or [{}]:
-            size = f"{store['size']} px" if store.get("size") else NOTHING
-            provenance = store.get("provenance", NOTHING)
-            text = provenance if isinstance(provenance, str) else json.dumps(provenance)
-            rows.append([name_survey(name), str(survey.get("catalog") or NOTHING), int(survey.get("rows", 0)),
-                         str(store.get("path", NOTHING)), size, str(store.get("backbone", NOTHING)), text])  # fmt: skip
+            rows.append(
+                [
+                    name_survey(name),
+                    str(survey.get("catalog") or NOTHING),
+                    int(survey.get("rows", 0)),
+                    *_describe(store),
+                ]
+            )
     if not rows:
         return None
-    columns = ["survey", "catalog", "rows", "store", "size", "backbone", "provenance"]
-    return Table("Provenance", columns, rows, "Where galaxies, votes and vectors come from.", "provenance")
+    columns = ["survey", "catalog", "rows", "store", "size, px", "backbone", "weights", "layers", "precision", "images"]
+    meaning = "Weights: the start of their sha256. Images: how they were decoded, stretched and cut out."
+    return Table("Provenance", columns, rows, meaning, "provenance")
+
+
+def _describe(store: dict[str, Any]) -> list[Content]:
+    made = store.get("provenance") or {}
+    weights = str(made.get("model", {}).get("weights_sha256", NOTHING))[:16]
+    images = ", ".join(f"{key} {value}" for key, value in made.get("images", {}).items() if value is not None)
+    size = int(store["size"]) if is_number(store.get("size")) else NOTHING
+    layers = ", ".join(made.get("layers", [])) or NOTHING
+    return [str(store.get("path", NOTHING)), size, str(store.get("backbone", NOTHING)), weights, layers,
+            str(made.get("precision", NOTHING)), images or NOTHING]  # fmt: skip
 
 
 def tabulate_environment(results: Results) -> Table | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,10 +19,12 @@ from benchmarks.reporting.contenders import (
     iterate_samples,
     list_rivals,
     name_contender,
+    name_file,
     name_model,
     name_rival,
     name_training,
     name_worst,
+    pick_whole,
     sum_costs,
 )
 from benchmarks.results import COPY, Contest, Entry, Results
@@ -51,7 +54,13 @@ def tabulate_contest(results: Results, contest: Contest, test: str) -> Table | N
         "the frozen embeddings, which all share."
     )
     title = f"{sample.title}: {describe_contest(results, contest)} ({over})"
-    return Table(title, [contest.varies, *COLUMNS], rows, meaning, f"contest-{_name_file(contest)}-{test}")
+    return Table(
+        title,
+        [contest.varies, *COLUMNS],
+        rows,
+        meaning,
+        name_file("contest", f"{contest.varies}s", contest.fixed, test),
+    )
 
 
 def describe_contest(results: Results, contest: Contest) -> str:
@@ -59,10 +68,6 @@ def describe_contest(results: Results, contest: Contest) -> str:
     if contest.varies == "model":
         return f"models that learned from {name_training(results, contest.fixed)}"
     return f"{name_model(results, contest.fixed)}, by what it learned from"
-
-
-def _name_file(contest: Contest) -> str:
-    return f"{contest.varies}s-{contest.fixed}".replace(" ", "_")
 
 
 def _list_rival(results: Results, contest: Contest, entry: Entry) -> list[Content]:
@@ -118,7 +123,7 @@ def tabulate_budgets(results: Results, test: str) -> Table | None:
     for entry in entries:
         rows.setdefault((entry.model, entry.training, entry.space), {})[entry.budget] = entry
     lines = [
-        [name_contender(results, found.get(0) or next(iter(found.values()))).removesuffix(" objects"),
+        [name_contender(results, replace(next(iter(found.values())), budget=0)),
          *(_show_budget(found.get(budget)) for budget in (*budgets, 0))]
         for found in rows.values()
         if set(found) - {0}
@@ -134,9 +139,7 @@ def _show_budget(entry: Entry | None) -> Content:
 
 
 def tabulate_layers(results: Results, test: str) -> list[Table]:
-    """Of each contender, macro r by layer and pooling; nothing for a suite that joins its spaces."""
-    if results.suite.spaces != "each":
-        return []
+    """Of each contender that reads several spaces, macro r by layer and pooling."""
     found: dict[tuple[str, str], dict[tuple[str, str], Entry]] = {}
     for entry in results.pick(test=test, budget=0):
         if entry.space:
@@ -144,15 +147,17 @@ def tabulate_layers(results: Results, test: str) -> list[Table]:
             found.setdefault((entry.model, entry.training), {})[layer, pool] = entry
     tables = []
     for (model, training), entries in found.items():
+        if len(entries) == 1:
+            continue
         layers, pools = (list(dict.fromkeys(names)) for names in zip(*entries, strict=True))
         rows = [[layer, *(_show_budget(entries.get((layer, pool))) for pool in pools)] for layer in layers]
         who = f"{name_model(results, model)} on {name_training(results, training)}"
         title = f"{results.samples[test].title}: Pearson r of {who}, by layer and pooling"
         tables.append(
             Table(title, ["layer", *pools], rows, "Means over answers, 95 % intervals.",
-                  f"layers-{model}-{training}-{test}".replace(" ", "_"))
+                  name_file("layers", model, training, test))
         )  # fmt: skip
-    return [table for table in tables if any(isinstance(cell, Quantity) for row in table.rows for cell in row)]
+    return tables
 
 
 def tabulate_study(results: Results) -> Table:
@@ -160,7 +165,7 @@ def tabulate_study(results: Results) -> Table:
     cautions = [one["text"] for one in results.record.get("cautions", [])] if is_published(results) else []
     rows = []
     for test, sample in iterate_samples(results):
-        for entry in results.pick(test=test):
+        for entry in pick_whole(results, test=test):
             pooled = [Quantity.of(entry.pooled.get(name), 3) for name in ("pooled_r", "pooled_r_squared", "mae", "mse")]
             true = Quantity.of(entry.pooled.get("r2"), 3)
             rows.append([sample.title, name_contender(results, entry), *pooled, true, *list_scores(entry)])

@@ -40,7 +40,7 @@ from benchmarks.reporting.scoreboards import (
 )
 from benchmarks.reporting.sources import Source, list_sources
 from benchmarks.reporting.worst import SURE, Card, list_worst
-from benchmarks.results import Results
+from benchmarks.results import Contest, Results
 from benchmarks.tables import Table
 
 Thing = TypeVar("Thing")
@@ -139,7 +139,8 @@ def _list_cautions(results: Results) -> tuple[tuple[str, str], ...]:
 
 def _show_scores(results: Results, headline: Headline | None, figures: Path) -> Section:
     told = {results.suite.reference_model, headline.entry.model if headline else ""}
-    first, rest = [], []
+    first: list[Contest] = []
+    rest: list[Contest] = []
     for contest in list_contests(results):
         is_told = contest is headline.contest if headline and contest.varies == "model" else contest.fixed in told
         (first if is_told else rest).append(contest)

@@ -144,6 +144,7 @@ def make_record(suite: Suite, samples: dict[str, Sample], cells: list[Cell]) -> 
         "format": FORMAT,
         "version": VERSION,
         "title": suite.title,
+        "joined_space": "L2-cls",
         "questions": [question.to_dict() for question in QUESTIONS],
         "samples": list(samples),
         "cells": [vars(cell) for cell in cells],
