@@ -115,12 +115,17 @@ class Table:
         """Which columns hold numbers, beside words that say why there is none: they stand to the right."""
         return [any(not isinstance(cell, str) for cell in column) for column in zip(*self.rows, strict=True)]
 
+    @property
+    def texts(self) -> list[list[str]]:
+        """The rows as people read them."""
+        return [[str(cell) for cell in row] for row in self.rows]
+
     def to_markdown(self) -> str:
         """A pipe table under its title and cautions, its meaning below."""
         lines = [f"**{self.title}**", ""]
         for caution in self.cautions:
             lines += [f"> {caution}", ""]
-        rows = [[str(cell).replace("|", "\\|") for cell in row] for row in (self.columns, *self.rows)]
+        rows = [[cell.replace("|", "\\|") for cell in row] for row in (self.columns, *self.texts)]
         lines += [f"| {' | '.join(cells)} |" for cells in (rows[0], ["--"] * len(self.columns), *rows[1:])]
         return "\n".join([*lines, "", self.meaning, ""])
 
@@ -141,7 +146,7 @@ class Table:
 
     def to_latex(self) -> str:
         """A float with the rules of the package booktabs; all text is escaped."""
-        header, *rows = ([str(cell).translate(LATEX) for cell in row] for row in (self.columns, *self.rows))
+        header, *rows = ([cell.translate(LATEX) for cell in row] for row in (self.columns, *self.texts))
         align = "".join("r" if numeric else "l" for numeric in self.numeric) or "l" * len(self.columns)
         note = " ".join([*self.cautions, self.meaning]).strip().translate(LATEX)
         lines = [

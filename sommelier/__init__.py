@@ -6,6 +6,7 @@ import os
 
 import click
 
+import sommelier.reports
 import sommelier.suites
 import sommelier.surveys  # noqa: F401 - its commands join the group catalog
 from sommelier.benchmark import benchmark

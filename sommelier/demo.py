@@ -59,7 +59,7 @@ def _print_demo(made: Demo) -> None:
         _print_paragraph(paragraph)
     for table in made.tables:
         click.echo()
-        print_table(table.columns, table.rows, table.title)
+        print_table(table.columns, table.texts, table.title)
         _print_paragraph(table.meaning)
     click.echo(f"\nLook at {made.folder}: contact_sheet.png, scores.png, neighbours.png; demo.md has all of this.")
     click.echo("\nNext, on real data:")
