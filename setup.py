@@ -18,6 +18,7 @@ setup(
     packages=[
         "sommelier",
         "benchmarks",
+        "benchmarks.reporting",
         "embeddings",
         "embeddings.search",
         "extract",
