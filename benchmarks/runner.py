@@ -29,6 +29,7 @@ from benchmarks.material import (
     share_questions,
 )
 from benchmarks.plan import plan_cells
+from benchmarks.report import write_report
 from benchmarks.results import CELLS, FORMAT, KIND, RECORD, SAMPLES, SPLIT, SUITE, VERSION, Results
 from benchmarks.splits import SkySplit, cut_stores
 from benchmarks.statistics import MIN_LABELS
@@ -91,7 +92,8 @@ def run_suite(
         results.record["cautions"] = list_cautions(results)
         _write_json(folder / RECORD, results.record)
         _write_json(folder / "results.json", results.to_dict())
-    say(f"{len(cells)} cells, {done} of them computed now")
+        page = write_report(results)
+    say(f"{len(cells)} cells, {done} of them computed now; {page}")
     return results
 
 
