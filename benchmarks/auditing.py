@@ -32,11 +32,14 @@ class SuiteAudit:
     records : list of dict
         ``training, test, n, tests, found``, of each training set and test; as `benchmarks.leakage.Audit.to_dict`.
     leaked : dict of str to (n_rows,) bool array
-        By test: rows that any training set shows, by whatever told.
+        By test: rows that any training set shows, by whatever told, or that the backbone knew.
+    tuned : dict of str to int
+        By test: rows whose sky object the backbone that made the vectors was trained on, or chosen by.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
     leaked: dict[str, Array] = field(default_factory=dict)
+    tuned: dict[str, int] = field(default_factory=dict)
 
 
 def audit_samples(
@@ -68,6 +71,11 @@ def audit_samples(
             one = replace(one, findings=findings)
             found.leaked[test] |= one.leaked
             found.records.append(_describe(name, sample, one))
+    known = np.concatenate([table.groups[table.tuned] for table in tables.values()])
+    for test, sample in samples.items():
+        tuned = np.isin(sample.groups, known)
+        found.leaked[test] |= tuned
+        found.tuned[test] = int(tuned.sum())
     return found
 
 
@@ -152,7 +160,8 @@ def exclude_leaks(
     suite: Suite, samples: Mapping[str, Sample], found: SuiteAudit
 ) -> tuple[dict[str, Sample], dict[str, int]]:
     """
-    Leave out of tests of new objects what the audit found; a `published` protocol tests them all the same.
+    Leave out of tests of new objects what the audit found, and what a fine-tuned backbone knew; a `published` protocol
+    tests them all the same.
 
     Returns
     -------

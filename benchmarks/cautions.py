@@ -23,8 +23,8 @@ def list_cautions(results: Results) -> list[dict[str, str]]:
         ``about`` (a word for the kind) and ``text``.
     """
     found = [
-        *_seen(results), *_means(results), *_squares(results), *_zeros(results), *_sizes(results), *_order(results),
-        *_zeroed(results), *_single(results),
+        *_seen(results), *_tuned(results), *_means(results), *_squares(results), *_zeros(results), *_sizes(results),
+        *_order(results), *_zeroed(results), *_single(results),
     ]  # fmt: skip
     return [{"about": about, "text": text} for about, text in found]
 
@@ -39,6 +39,17 @@ def _seen(results: Results) -> Iterator[tuple[str, str]]:
                     f"({sample.name}) are sky objects that training showed, in this survey or another: a score of "
                     "them is not one of new galaxies."
                 ),
+            )
+
+
+def _tuned(results: Results) -> Iterator[tuple[str, str]]:
+    for name, n in results.record["split"].get("tuned", {}).items():
+        left_out = results.samples[name].objects == "new" and results.suite.protocol == "sound"
+        what = "They are left out." if left_out else "They are tested all the same, and say nothing of new galaxies."
+        if n:
+            yield (
+                "tuned",
+                f"{n} galaxies of {name} are sky objects that the backbone itself was trained on or chosen by. {what}",
             )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.suite import name_file
 from embeddings.errors import SommelierError
 from embeddings.files import replace_file
 
@@ -49,7 +50,7 @@ class Cell:
     def name(self) -> str:
         """Of its files."""
         parts = [self.training, self.model, self.space, f"n{self.budget}" if self.budget else "", f"s{self.seed}"]
-        return "--".join(part for part in parts if part).replace(" ", "_")
+        return name_file("--".join(part for part in parts if part))
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def read_outcome(folder: Path, cell: Cell, key: str = "") -> Outcome | None:
         with np.load(file.with_suffix(".npz"), allow_pickle=False) as saved:
             predictions = {name: saved[name] for name in saved.files}
         return Outcome(cell, record["key"], record["n_train"], predictions, record["costs"], record["details"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from glob import escape
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -15,19 +16,20 @@ import pyarrow.parquet as pq
 
 from benchmarks.cells import Cell, Outcome
 from benchmarks.fits import Bench, Vectors
-from benchmarks.material import read_vectors
+from benchmarks.material import digest_arrays, find_voted, read_vectors
 from benchmarks.memory import measure_peak, reset_peak
 from benchmarks.splits import SkySplit
 from benchmarks.suite import Suite
-from benchmarks.supply import CACHE, Supply, write_subset
+from benchmarks.supply import CACHE, Supply, hash_backbone, write_subset
 from benchmarks.trainings import Rows
 from embeddings.errors import SommelierError
 from embeddings.files import replace_file
 from embeddings.provenance import Space
 from embeddings.questions import list_targets
 from embeddings.runs import SPLIT_FORMAT, RunRecord, Split
+from embeddings.store import EmbeddingStore
 from extract.catalog import Catalog
-from finetune.config import Config, load_config
+from finetune.config import IMMATERIAL, Config, load_config
 from heads.io import load_head
 
 Array = np.ndarray[Any, Any]
@@ -58,22 +60,58 @@ def name_run(bench: Bench, cell: Cell, key: str) -> Path:
     return bench.folder / RUNS / f"{cell.name}-{key[:8]}"
 
 
-def write_config(bench: Bench, cell: Cell, key: str, split: SkySplit) -> Config:
+def find_start(suite: Suite, cell: Cell) -> Cell | None:
+    """The cell of the suite that a fine-tune starts from; None where it starts from the backbone."""
+    origin = suite.find_origin(cell.model)
+    return None if origin is None else replace(cell, model=origin)
+
+
+def digest_finetune(bench: Bench, cell: Cell, keys: Mapping[Cell, str], split: SkySplit) -> str:
+    """
+    The key of a fine-tune: of what `Bench.digest` takes, its configuration, its backbone and all images.
+
+    Parameters
+    ----------
+    bench : Bench
+    cell : Cell
+    keys : mapping of Cell to str
+        Of the cells before it.
+    split : SkySplit
+        Knows the images.
+    """
+    start = find_start(bench.suite, cell)
+    places = {"run": "", "data.catalogs": [""], "split.file": None} | ({"init": None} if start else {})
+    config = load_config(*_list_settings(bench, cell, places)).model_dump(mode="json")
+    for name in (*IMMATERIAL, "tracking"):
+        section, _, last = name.rpartition(".")
+        (config[section] if section else config).pop(last)
+    surveys = {*bench.suite.trainings[cell.training].surveys, *(sample.survey for sample in bench.list_tests(cell))}
+    shown = np.isin(split.surveys, list(surveys))
+    with EmbeddingStore.open(next(iter(bench.stores.values()))) as store:
+        weights = store.provenance.model["weights_sha256"]
+    other = config["model"]["backbone"] if config["model"]["backbone"] != bench.suite.backbone else ""
+    folders = [hash_backbone(str(folder)) for folder in (other, config["init"] or "")]
+    images = digest_arrays(split.surveys[shown], split.ids[shown], split.image_sha256[shown])
+    return bench.digest(
+        cell, config, weights, folders, images, bench.suite.extraction.precision, keys[start] if start else ""
+    )
+
+
+def write_config(bench: Bench, cell: Cell, keys: Mapping[Cell, str], split: SkySplit) -> Config:
     """
     Put down the galaxies that a fine-tune learns from, and its configuration.
 
     Raises
     ------
     SommelierError
-        When the configuration is none, or starts from a model that the suite does not have.
+        When the configuration is none.
     """
-    suite, model = bench.suite, bench.suite.models[cell.model]
-    assert model.finetune is not None
+    suite = bench.suite
     rows, choosers = bench.draw(cell)
     if cell.budget:
         rows, choosers = _set_aside(rows)
     zeroed = suite.trainings[cell.training].zeroed
-    folder = bench.folder / CACHE / CATALOGS / f"{cell.name}-{key[:8]}"
+    folder = bench.folder / CACHE / CATALOGS / f"{cell.name}-{keys[cell][:8]}"
     parts: dict[str, dict[str, str]] = {}
     catalogs = []
     for survey, own in rows.items():
@@ -86,35 +124,44 @@ def write_config(bench: Bench, cell: Cell, key: str, split: SkySplit) -> Config:
         )
     file = folder / "split.parquet"
     _write_split(split, parts, file)
-    training = suite.trainings[cell.training]
-    size = training.size or suite.extraction.size
+    start = find_start(suite, cell)
+    places = {
+        "run": str(name_run(bench, cell, keys[cell])), "data.catalogs": [str(path) for path in catalogs],
+        "split.file": str(file),
+    }  # fmt: skip
+    places |= {"init": str(name_run(bench, start, keys[start]))} if start else {}
+    return load_config(*_list_settings(bench, cell, places))
+
+
+def _list_settings(bench: Bench, cell: Cell, places: dict[str, Any]) -> tuple[str, list[str]]:
+    """The configuration that a fine-tune begins with, and what replaces its values; `places` last."""
+    suite, model = bench.suite, bench.suite.models[cell.model]
+    assert model.finetune is not None
+    surveys, extraction = suite.trainings[cell.training].surveys, suite.extraction
+    size = suite.trainings[cell.training].size or extraction.size
     given: dict[str, Any] = {
-        "run": str(name_run(bench, cell, key)), "data.catalogs": [str(path) for path in catalogs],
         "data.targets": [escape(target) for target in list_targets(bench.questions)],
         "data.unasked": "zero" if suite.protocol == "published" else "missing",
-        "data.min_votes": 0 if suite.protocol == "published" else _count_least(bench),
+        "data.min_votes": 0 if suite.protocol == "published" else _count_least(bench, surveys),
         "model.backbone": suite.backbone, "model.revision": suite.revision, "seed": cell.seed,
-        "split.file": str(file), "training.device": suite.extraction.device, "init": None,
+        "training.device": extraction.device, "init": None,
     }  # fmt: skip
     given |= {"data.size": size} if size else {}
-    given |= {"data.recipe": suite.extraction.recipe} if suite.extraction.recipe else {}
-    given |= {"data.stretch": suite.extraction.stretch} if suite.extraction.stretch else {}
-    given |= {"data.bands": list(suite.extraction.bands)} if suite.extraction.bands else {}
-    given |= {"data.cutout": suite.extraction.cutout} if suite.extraction.cutout else {}
-    images = {suite.surveys[survey].images for survey in rows} - {None}
+    given |= {"data.recipe": extraction.recipe} if extraction.recipe else {}
+    given |= {"data.stretch": extraction.stretch} if extraction.stretch else {}
+    given |= {"data.bands": list(extraction.bands)} if extraction.bands else {}
+    given |= {"data.cutout": extraction.cutout} if extraction.cutout else {}
+    images = {suite.surveys[survey].images for survey in surveys}
     if len(images) > 1:
         raise SommelierError("a fine-tune of several surveys reads their images from one folder: surveys.NAME.images.")
-    given |= {"data.images": str(images.pop())} if images else {}
-    given |= model.set
-    if given["init"] in suite.models:
-        before = Cell(cell.training, given["init"], cell.seed, cell.space, cell.budget)
-        given["init"] = str(name_run(bench, before, bench.digest(before)))
-    return load_config(model.finetune, [f"{name}={json.dumps(value)}" for name, value in given.items()])
+    given |= {"data.images": str(images.pop())} if images != {None} else {}
+    given |= model.set | places
+    return model.finetune, [f"{name}={json.dumps(value)}" for name, value in given.items()]
 
 
-def _count_least(bench: Bench) -> int:
-    """The least votes of a label, where votes are known at all."""
-    known = all((table.totals >= bench.suite.min_votes).any() for table in bench.tables.values())
+def _count_least(bench: Bench, surveys: Sequence[str]) -> int:
+    """The least votes of a label, where votes are known of all answers."""
+    known = all(find_voted(bench.tables[survey].totals).all() for survey in surveys)
     return bench.suite.min_votes if known else 0
 
 
@@ -148,7 +195,7 @@ def _write_split(split: SkySplit, parts: dict[str, dict[str, str]], file: Path) 
         pq.write_table(table, temporary)
 
 
-def tune_cell(bench: Bench, cell: Cell, key: str, split: SkySplit, supply: Supply) -> Outcome:
+def tune_cell(bench: Bench, cell: Cell, keys: Mapping[Cell, str], split: SkySplit, supply: Supply) -> Outcome:
     """
     Fine-tune, embed all galaxies that are needed with the run's backbone, and predict every test.
 
@@ -159,7 +206,7 @@ def tune_cell(bench: Bench, cell: Cell, key: str, split: SkySplit, supply: Suppl
     from finetune.run import finetune
 
     reset_peak()
-    config = write_config(bench, cell, key, split)
+    config, key = write_config(bench, cell, keys, split), keys[cell]
     with supply.watch(f"Fine-tuning {cell.name}", "reading images") as report:
         run = finetune(config, report=report)
     trained = sum(float(epoch.get("seconds", 0)) for epoch in run.metrics["history"])
@@ -224,5 +271,5 @@ def _list_options(bench: Bench, survey: str) -> dict[str, Any]:
 def order_finetunes(suite: Suite) -> list[str]:
     """The names of the fine-tunes, each after the one that it starts from."""
     names = [name for name, model in suite.models.items() if model.finetune]
-    before = {name: [suite.models[name].set.get("init")] for name in names}
+    before = {name: [suite.find_origin(name)] for name in names}
     return [name for name in TopologicalSorter(before).static_order() if name in names]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.cautions import list_cautions
 from benchmarks.ceilings import Ceiling, measure_ceiling
 from benchmarks.cells import Cell, require_outcome
 from benchmarks.comparison import compare_models, rank_models
@@ -20,7 +21,7 @@ from benchmarks.statistics import ModelScores, score_runs
 from benchmarks.suite import Suite, load_suite
 from benchmarks.weaknesses import find_worst_answer
 from embeddings.errors import SommelierError
-from embeddings.questions import Question
+from embeddings.questions import Question, list_targets
 from heads.metrics import score_pooled
 
 Array = np.ndarray[Any, Any]
@@ -51,11 +52,16 @@ def read_results(folder: Path, report: Report | None = None) -> Results:
             f"{folder}"
         )
     suite = load_suite(folder / SUITE)
+    if record.get("suite_digest", suite.digest) != suite.digest:
+        raise SommelierError(
+            f"{folder} was begun anew with another suite, and is not finished. Go on with: sommelier benchmark run "
+            f"{folder / SUITE} -o {folder}"
+        )
     questions = tuple(Question.from_dict(one) for one in record["questions"])
     samples = {name: Sample.read(folder / SAMPLES / f"{name}.npz") for name in record["samples"]}
     cells = [Cell(**one) for one in record["cells"]]
     tests = {name: sample for name, sample in samples.items() if sample.objects != "pool"}
-    entries = list(score_entries(folder, suite, tests, cells, report))
+    entries = list(score_entries(folder, suite, questions, tests, cells, report))
     results = Results(
         folder, record, suite, questions, tests, entries, _score_copies(suite, tests),
         {}, list_contests(suite, entries, record["joined_space"]),
@@ -66,6 +72,8 @@ def read_results(folder: Path, report: Report | None = None) -> Results:
             results.ceilings[name] = ceiling
     results.drops.extend(list_drops(results))
     results.curves.extend(list_curves(results, samples))
+    if "cautions" not in record:
+        record["cautions"] = list_cautions(results)
     return results
 
 
@@ -97,8 +105,9 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def score_entries(
-    folder: Path, suite: Suite, tests: Mapping[str, Sample], cells: Sequence[Cell], report: Report | None = None
-) -> Iterator[Entry]:
+    folder: Path, suite: Suite, questions: Sequence[Question], tests: Mapping[str, Sample], cells: Sequence[Cell],
+    report: Report | None = None,
+) -> Iterator[Entry]:  # fmt: skip
     """
     Score every contender on every test, all its seeds together.
 
@@ -120,12 +129,14 @@ def score_entries(
             predictions = {seed: outcome.predictions[name] for seed, outcome in outcomes.items()}
             costs = _average([outcome.costs for outcome in outcomes.values()])
             n_train = int(np.mean([outcome.n_train for outcome in outcomes.values()]))
-            yield _score(suite, sample, group[0], predictions, resamplings[name], n_train, costs)
+            yield _score(
+                suite, list_targets(questions), sample, group[0], predictions, resamplings[name], n_train, costs
+            )
 
 
 def _score(
-    suite: Suite, sample: Sample, cell: Cell, predictions: dict[int, Array], resampling: Resampling, n_train: int,
-    costs: dict[str, Any],
+    suite: Suite, targets: Sequence[str], sample: Sample, cell: Cell, predictions: dict[int, Array],
+    resampling: Resampling, n_train: int, costs: dict[str, Any],
 ) -> Entry:  # fmt: skip
     share = suite.seeds.redraw
     inflation = inflate_luck(share, len(predictions)) if share < 1 and len(predictions) > 1 else 1.0
@@ -136,7 +147,7 @@ def _score(
         cell.training, cell.model, cell.space, cell.budget, sample.name, tuple(predictions), scores.macro,
         {name: [score.to_list() for score in scores.targets[name]] for name in PER_TARGET}, scores.n,
         {name: float(np.mean([one[name] for one in pooled])) for name in pooled[0] if name != "n"},
-        find_worst_answer(scores, [str(n) for n in range(sample.Y.shape[1])]), n_train, costs,
+        find_worst_answer(scores, targets), n_train, costs,
     )  # fmt: skip
 
 

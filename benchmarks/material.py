@@ -25,7 +25,8 @@ PROPERTIES = {  # as releases call them; the first that a store has
     "size": ("petro_theta", "petror90_r", "PETROR90_R", "petro_th50"),
     "redshift": ("redshift", "REDSHIFT"),
 }
-ROWS = ("ids", "Y", "whole", "votes", "totals", "groups", "parts", "ra", "dec")
+ROWS = ("ids", "Y", "whole", "votes", "totals", "groups", "ra", "dec")
+VOTED = 2  # votes on a question
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class SurveyTable:
     ----------
     parts : (n_rows,) array of {'train', 'val', 'test'}
         Of the suite's split.
+    tuned : (n_rows,) bool array
+        Whether the backbone that made the vectors was trained on the galaxy, or chosen by it.
     """
 
     survey: str
@@ -49,6 +52,7 @@ class SurveyTable:
     parts: Array
     ra: Array
     dec: Array
+    tuned: Array
     properties: Mapping[str, Array]
 
     def __len__(self) -> int:
@@ -69,7 +73,7 @@ class SurveyTable:
         learned : (n_objects,) int array
             The sky objects that training showed.
         """
-        taken = {name: getattr(self, name)[rows] for name in ROWS if name != "parts"}
+        taken = {name: getattr(self, name)[rows] for name in ROWS}
         properties = {name: values[rows] for name, values in self.properties.items()}
         seen = np.isin(self.groups[rows], learned)
         return Sample(self.survey, objects, **taken, seen=seen, properties=properties)
@@ -77,7 +81,7 @@ class SurveyTable:
 
 def share_questions(stores: Sequence[EmbeddingStore], targets: Sequence[str]) -> tuple[Question, ...]:
     """
-    The questions that all surveys ask alike, of the first one's.
+    The questions that all surveys ask alike, with the same kind of fractions, of the first one's.
 
     Raises
     ------
@@ -90,14 +94,17 @@ def share_questions(stores: Sequence[EmbeddingStore], targets: Sequence[str]) ->
         for question in stores[0].questions
         if all(
             question.name in own and own[question.name].answers == question.answers
-            and own[question.name].kind == question.kind
+            and own[question.name].kind == question.kind and own[question.name].fractions == question.fractions
             for own in asked
         )
     )  # fmt: skip
     shared = select_questions(shared, targets) if shared else ()
     if not shared:
         names = " and ".join(str(store.path) for store in stores)
-        raise SommelierError(f"{names} share no question that is asked alike: there is nothing to compare.")
+        raise SommelierError(
+            f"{names} share no question that is asked alike, with the same kind of fractions: there is "
+            "nothing to compare."
+        )
     return shared
 
 
@@ -110,7 +117,7 @@ def read_table(store: EmbeddingStore, questions: Sequence[Question], split: SkyS
     ok = store.ok
     whole, votes = (values[ok] for values in store.labels(questions))
     totals = np.stack([_count_totals(store, question)[ok] for question in questions for _ in question.targets], axis=1)
-    Y = np.where(totals < suite.min_votes, np.nan, whole) if (totals >= suite.min_votes).any() else whole
+    Y = np.where((totals < suite.min_votes) & find_voted(totals), np.nan, whole)
     if suite.protocol == "published":
         Y = np.nan_to_num(whole)
     own = split.surveys == store.survey
@@ -123,7 +130,8 @@ def read_table(store: EmbeddingStore, questions: Sequence[Question], split: SkyS
     }
     return SurveyTable(
         store.survey, store.ids[ok], Y.astype(np.float32), whole, votes, totals, split.groups[rows],
-        split.parts[rows].astype(str), split.ra[rows], split.dec[rows], found,
+        split.parts[rows].astype(str), split.ra[rows], split.dec[rows], np.isin(store.parts[ok], ("train", "val")),
+        found,
     )  # fmt: skip
 
 
@@ -131,7 +139,14 @@ def _count_totals(store: EmbeddingStore, question: Question) -> Array:
     """Votes on a question, NaN where the release does not say; only raw fractions are shares of votes."""
     if question.total_column in store.columns:
         return store.column(question.total_column).astype(np.float32)
-    return np.full(len(store), np.nan, np.float32)
+    whole = next(known for known in store.questions if known.name == question.name)  # whichever answers are predicted
+    counts = [store.column(name) for name in whole.vote_columns if name in store.columns]
+    return np.asarray(np.nansum(counts, axis=0) if counts else np.full(len(store), np.nan), np.float32)
+
+
+def find_voted(totals: Array) -> Array:
+    """The answers that volunteers voted on, (n_targets,) bool: labels of one vote each are somebody's classes."""
+    return np.asarray((totals >= VOTED).any(axis=0))
 
 
 def find_learned(tables: Mapping[str, SurveyTable], suite: Suite) -> Array:
@@ -145,8 +160,8 @@ def cut_samples(tables: Mapping[str, SurveyTable], suite: Suite) -> dict[str, Sa
     The test sets of a suite, and of each survey that no training set has a pool of galaxies to recalibrate with.
 
     ``new`` are galaxies on the test side whose sky object no training set shows in any survey. A survey that nothing
-    learns from has no test side of its own under a sequential split: all of its rows are looked at, as the reference
-    study did. ``same`` are all galaxies of such a survey, whatever training showed.
+    learns from has no test side of its own under a sequential split, unless it recalibrates: all of its rows are looked
+    at, as the reference study did. ``same`` are all galaxies of such a survey, whatever training showed.
 
     Returns
     -------
@@ -158,14 +173,17 @@ def cut_samples(tables: Mapping[str, SurveyTable], suite: Suite) -> dict[str, Sa
     samples, pools = {}, {}
     for name in suite.tested:
         table, own = tables[name], name in suite.learned
-        side = table.parts == "test" if own or suite.split.method != "sequential" else np.ones(len(table), bool)
+        pooled = not own and bool(suite.recalibration.labels)
+        whole = suite.split.method == "sequential" and not own and not pooled
+        side = np.ones(len(table), bool) if whole else table.parts == "test"
         for objects in ("new",) if own else wanted:
             unseen = ~np.isin(table.groups, learned)
             chosen = side & unseen if objects == "new" and not _keeps_seen(suite, own) else side
             sample = table.to_sample(chosen if objects == "new" else np.ones(len(table), bool), objects, learned)
             samples[sample.name] = sample
-        if not own and suite.recalibration.labels:
-            pool = table.to_sample(table.parts == "train", "pool", learned)
+        if pooled:
+            tested = table.groups[table.parts == "test"]  # a split by order may have an object on both sides
+            pool = table.to_sample((table.parts == "train") & ~np.isin(table.groups, tested), "pool", learned)
             pools[pool.name] = pool
     return samples | pools
 

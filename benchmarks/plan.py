@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 from benchmarks.cells import Cell
 from benchmarks.finetunes import order_finetunes
-from benchmarks.suite import FROZEN, Suite
+from benchmarks.suite import Suite
 
 
 def list_seeds(suite: Suite, model: str) -> list[int]:
-    """The seeds of a model: those of a head on a fine-tune are the fine-tune's."""
+    """The seeds of a model: of one that needs a fine-tune of the suite, no more than that has."""
     asked = suite.models[model]
     n = asked.seeds or (suite.seeds.finetunes if asked.is_tuned else suite.seeds.heads)
-    if asked.embeddings != FROZEN:
-        n = min(n, len(list_seeds(suite, asked.embeddings)))
+    origin = suite.find_origin(model)
+    if origin is not None:
+        n = min(n, len(list_seeds(suite, origin)))
     return list(range(suite.seeds.first, suite.seeds.first + n))
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.auditing import audit_samples, exclude_leaks
-from benchmarks.cautions import list_cautions
 from benchmarks.cells import Cell, Outcome, read_outcome
+from benchmarks.finetunes import digest_finetune, embed_tuned, tune_cell
 from benchmarks.fits import Bench, Vectors, find_frozen, fit_cell, identify_store
 from benchmarks.gathering import read_results
 from benchmarks.material import (
@@ -89,7 +89,6 @@ def run_suite(
         _write_json(folder / RECORD, record)
         with watch("Scoring", "") as report:
             results = read_results(folder, report)
-        results.record["cautions"] = list_cautions(results)
         _write_json(folder / RECORD, results.record)
         _write_json(folder / "results.json", results.to_dict())
         page = write_report(results)
@@ -107,6 +106,7 @@ class Prepared:
     left_out: tuple[str, ...]
     audit: list[dict[str, Any]]
     excluded: dict[str, int]
+    tuned: dict[str, int]
 
 
 def prepare(suite: Suite, folder: Path, supply: Supply, say: Say = lambda line: None) -> Prepared:
@@ -154,7 +154,7 @@ def prepare(suite: Suite, folder: Path, supply: Supply, say: Say = lambda line: 
     left_out = tuple(question.name for question in asked if question not in questions)
     say(f"{len(tests)} tests, {len(list_targets(questions))} answers; split {split.digest[:12]}")
     bench = Bench(suite, folder, questions, tables, samples, stores, split.digest)
-    return Prepared(bench, split, layers, left_out, found.records, excluded)
+    return Prepared(bench, split, layers, left_out, found.records, excluded, found.tuned)
 
 
 def _base_size(suite: Suite, survey: str) -> int:
@@ -181,12 +181,9 @@ def _compute(prepared: Prepared, cells: Sequence[Cell], supply: Supply, jobs: in
     keys: dict[Cell, str] = {}
     done = 0
     for cell in tuned:
-        before = suite.models[cell.model].set.get("init")
-        keys[cell] = bench.digest(cell, keys.get(replace(cell, model=str(before)), ""))
+        keys[cell] = digest_finetune(bench, cell, keys, prepared.split)
         if read_outcome(bench.folder / CELLS, cell, keys[cell]) is None:
-            from benchmarks.finetunes import tune_cell
-
-            tune_cell(bench, cell, keys[cell], prepared.split, supply).write(bench.folder / CELLS)
+            tune_cell(bench, cell, keys, prepared.split, supply).write(bench.folder / CELLS)
             say(f"fine-tuned {cell.name}")
             done += 1
     tasks = list(_list_tasks(prepared, cells, keys, supply))
@@ -217,8 +214,6 @@ def _list_tasks(prepared: Prepared, cells: Sequence[Cell], keys: Mapping[Cell, s
             key = bench.digest(cell, keys[origin])
         if read_outcome(bench.folder / CELLS, cell, key) is None:
             if model.embeddings != FROZEN:
-                from benchmarks.finetunes import embed_tuned
-
                 vectors = embed_tuned(bench, origin, keys[origin], supply).vectors
             yield cell, key, vectors
 
@@ -262,10 +257,10 @@ def _describe(prepared: Prepared, cells: Sequence[Cell], supply: Supply, started
         "questions": [question.to_dict() for question in bench.questions], "left_out": list(prepared.left_out),
         "split": {
             "digest": split.digest, "recipe": split.recipe.to_dict(), "counts": split.count(),
-            "excluded": prepared.excluded,
+            "excluded": prepared.excluded, "tuned": prepared.tuned,
         },
         "surveys": _describe_surveys(bench), "trainings": trainings, "samples": list(bench.samples),
-        "joined_space": suite.join_space(prepared.layers).name, "audit": prepared.audit, "cautions": [],
+        "joined_space": suite.join_space(prepared.layers).name, "audit": prepared.audit,
         "environment": describe_environment(), "costs": {"extraction": [*supply.costs.values()]},
         "cells": [vars(cell) for cell in cells],
     }  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -221,9 +222,7 @@ class Suite(Section):
                 _require(model.embeddings, finetunes, f"models.{name}.embeddings")
             for learned in model.trainings:
                 _require(learned, self.trainings, f"models.{name}.trainings")
-            before = model.embeddings if model.embeddings != FROZEN else model.set.get("init")
-            if before in self.models and not {*self.list_trainings(name)} <= {*self.list_trainings(before)}:
-                raise ValueError(f"models.{name}.trainings has training sets that {before}, which it needs, has not.")
+            self._check_origin(name, finetunes)
         for survey in self.tests:
             _require(survey, self.surveys, "tests")
         if self.reference.model:
@@ -232,11 +231,26 @@ class Suite(Section):
             _require(self.reference.training, self.trainings, "reference.training")
         if finetunes and any(survey.catalog is None for survey in self.surveys.values()):
             raise ValueError("fine-tunes see images: give every survey a catalog, surveys.NAME.catalog=FILE.parquet.")
-        if any("/" in name or name != name.strip() for name in (*self.trainings, *self.models, *self.surveys)):
-            raise ValueError(
-                "names of surveys, trainings and models become names of files: without / and outer blanks."
-            )
+        for section in ("surveys", "trainings", "models"):
+            _check_files(section, getattr(self, section))
         return self
+
+    def _check_origin(self, name: str, finetunes: Sequence[str]) -> None:
+        """Raise unless the fine-tune that a model needs has what it needs of it, and does not need it in turn."""
+        before = self.find_origin(name)
+        if before is None:
+            return
+        if before not in finetunes:
+            raise ValueError(f"models.{name}.set.init is {before!r}, which is no fine-tune.")
+        if not {*self.list_trainings(name)} <= {*self.list_trainings(before)}:
+            raise ValueError(f"models.{name}.trainings has training sets that {before}, which it needs, has not.")
+        if self.models[name].budgets and not self.models[before].budgets:
+            raise ValueError(f"models.{name}.budgets is true: {before}, which it needs, needs budgets: true as well.")
+        chain = [name]
+        while (origin := self.find_origin(chain[-1])) is not None:
+            if origin in chain:
+                raise ValueError(f"models.{name} needs {', which needs '.join([*chain[1:], origin])}: none is first.")
+            chain.append(origin)
 
     @property
     def tested(self) -> tuple[str, ...]:
@@ -259,6 +273,12 @@ class Suite(Section):
     def reference_training(self) -> str:
         """The training set that others are compared with."""
         return self.reference.training or next(iter(self.trainings))
+
+    def find_origin(self, model: str) -> str | None:
+        """The fine-tune among the models that a model reads the embeddings of, or starts from; None for none."""
+        asked = self.models[model]
+        before = asked.embeddings if asked.embeddings != FROZEN else asked.set.get("init")
+        return before if before in self.models else None
 
     def join_space(self, layers: Sequence[int]) -> Space:
         """The highest of the layers with all pools side by side."""
@@ -296,6 +316,26 @@ class Suite(Section):
 def _require(name: str, known: Any, where: str) -> None:
     if name not in known:
         raise ValueError(f"{where} names {name!r}. {did_you_mean(name, known)}")
+
+
+def name_file(name: str) -> str:
+    """A name as those of files have it."""
+    return name.replace(" ", "_")
+
+
+def _check_files(section: str, names: Iterable[str]) -> None:
+    """Raise where names are none of files, or where two become one."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if not re.fullmatch(r"[^/\s-](?:(?!--)[^/])*(?<![\s-])", name):
+            raise ValueError(
+                f"{section} has the name {name!r}: names become names of files, whose parts -- divides. Take one "
+                "without / and --, that does not begin or end with a blank or -."
+            )
+        file = name_file(name).casefold()  # there are disks that do not tell A from a
+        if file in seen:
+            raise ValueError(f"{section}: {seen[file]!r} and {name!r} become one name of files. Rename one.")
+        seen[file] = name
 
 
 def list_suites() -> list[str]:

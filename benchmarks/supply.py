@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ import numpy as np
 from benchmarks.suite import Suite
 from embeddings.errors import SommelierError
 from embeddings.files import hash_file, replace_file
+from embeddings.layout import Header, Vectors, write_store
+from embeddings.parts import FileLock, lock_path
+from embeddings.runs import BACKBONE
 from embeddings.store import EmbeddingStore
 from extract.catalog import Catalog
 
@@ -75,6 +79,9 @@ class Supply:
         if size is not None:
             options["size"] = size
         wanted = {"backbone": self.suite.backbone, "revision": self.suite.revision, **options}
+        wanted["weights"] = hash_backbone(
+            self.suite.backbone
+        )  # other ones are another backbone, in a folder of its own
         name = f"{Path(self.suite.backbone).name}-{_digest(wanted)[:8]}"
         options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
         if self.suite.revision:
@@ -111,7 +118,7 @@ class Supply:
         request = {
             "catalog_sha256": hash_file(catalog),
             "backbone": backbone,
-            "weights": _date_backbone(backbone),
+            "weights": hash_backbone(backbone),
             "program": version("galaxy-sommelier"),
             "options": {k: v for k, v in options.items() if k not in ("device", "batch_size", "workers", "threads")},
         }
@@ -132,10 +139,13 @@ class Supply:
         catalog = Catalog.read(path)
         if survey not in catalog.surveys:
             raise SommelierError(f"{path} has galaxies of {', '.join(catalog.surveys)}, none of {survey}.")
+        catalog = catalog.of_survey(survey)
         file.parent.mkdir(parents=True, exist_ok=True)
+        if file.exists():
+            _strip(file, set(catalog.ids.tolist()))
         start = time.perf_counter()
         with self.watch(f"Embedding {survey} with {file.parent.name}", "loading the backbone") as report:
-            store = extract_embeddings(catalog.of_survey(survey), backbone, file, report, **options)
+            store = extract_embeddings(catalog, backbone, file, report, **options)
         assert store is not None  # only shards leave a store to others
         with store:
             runs = store.provenance.runs
@@ -179,10 +189,29 @@ def _digest(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _date_backbone(backbone: str) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of a folder's weights: other ones are another backbone, and are looked at anew."""
-    files = sorted(Path(backbone).rglob("*.safetensors")) if Path(backbone).is_dir() else []
-    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+def hash_backbone(backbone: str) -> list[str]:
+    """The sha256 of the weights in a model's folder, or a run's; of a name nothing, which has its revision."""
+    folder = Path(backbone)
+    own = folder / BACKBONE if (folder / BACKBONE).is_dir() else folder
+    files = sorted(own.glob("*.safetensors")) if folder.is_dir() else []
+    return [_hash_weights(file, file.stat().st_mtime_ns) for file in files]
+
+
+@lru_cache
+def _hash_weights(file: Path, changed: int) -> str:
+    return hash_file(file)
+
+
+def _strip(file: Path, ids: set[str]) -> None:
+    """Leave of a store the vectors of some galaxies, without labels: what else it knew is of an earlier catalog."""
+    with FileLock(lock_path(file)), EmbeddingStore.open(file) as store:
+        kept = np.array([id_str in ids for id_str in store.ids.tolist()], bool)
+        if not kept.any():
+            file.unlink()
+            return
+        arrays = {name: values[kept] for name, values in store.to_arrays().items() if not name.startswith("catalog/")}
+        vectors = {space: Vectors.of(store.read_vectors(space, kept)) for space in store.spaces}
+        write_store(file, Header(store.survey, store.provenance, (), store.header.image_roots), arrays, vectors)
 
 
 def _read_note(file: Path) -> dict[str, Any]:

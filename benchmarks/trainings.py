@@ -50,17 +50,10 @@ def draw_training(tables: Mapping[str, SurveyTable], suite: Suite, name: str, se
         n = min(len(chosen) for chosen in rows.values())
         rows = {survey: _draw(chosen, n, rng) for survey, chosen in rows.items()}
     if training.budget:
-        budget = min(
-            count_objects(draw_training(tables, suite, training.budget, seed), tables),
-            budget or count_objects(rows, tables),
-        )
+        asked = count_objects(draw_training(tables, suite, training.budget, seed), tables)
+        rows = _draw_objects(rows, tables, asked, rng, f"the training set {name!r}, which has the budget of another,")
     if budget:
-        if budget > count_objects(rows, tables):
-            raise SommelierError(
-                f"the training set {name!r} has {count_objects(rows, tables)} sky objects, fewer than the budget of "
-                f"{budget}. Leave that budget out."
-            )
-        rows = _draw_objects(rows, tables, budget, rng)
+        rows = _draw_objects(rows, tables, budget, rng, f"the training set {name!r}")
     if count_objects(rows, tables) < FEWEST:
         raise SommelierError(
             f"the training set {name!r} has {count_objects(rows, tables)} galaxies; at least {FEWEST} are needed."
@@ -125,12 +118,15 @@ def _draw(rows: Array, n: int, rng: np.random.Generator) -> Array:
     return np.sort(rng.choice(rows, min(n, len(rows)), replace=False))
 
 
-def _draw_objects(rows: Rows, tables: Mapping[str, SurveyTable], n: int, rng: np.random.Generator) -> Rows:
+def _draw_objects(rows: Rows, tables: Mapping[str, SurveyTable], n: int, rng: np.random.Generator, what: str) -> Rows:
     """
     One row each of `n` sky objects, in equal shares of the surveys as far as they have them.
 
     Surveys take turns, and each takes the next of its objects, in random order, that nobody took before.
     """
+    there = count_objects(rows, tables)
+    if n > there:
+        raise SommelierError(f"{what} has {there} sky objects, fewer than the budget of {n}. Leave that budget out.")
     queues = {
         survey: list(zip(tables[survey].groups[order].tolist(), order.tolist(), strict=True))
         for survey, order in ((survey, rng.permutation(chosen)) for survey, chosen in rows.items())

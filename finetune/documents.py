@@ -16,6 +16,7 @@ from embeddings.errors import SommelierError, did_you_mean
 from finetune.keys import explain_errors, explain_unknown, find_key, list_keys, list_sections
 
 Model = TypeVar("Model", bound=BaseModel)
+MERGE, TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
 
 
 class ConfigError(SommelierError):
@@ -23,13 +24,17 @@ class ConfigError(SommelierError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, but 1e-4 is a number, and no key stands twice."""
+    """YAML 1.1 as PyYAML reads it, but 1e-4 is a number, keys are texts (``on`` also), and none stands twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        names = [key.value for key, _ in node.value if key.tag != MERGE]
         twice = [name for number, name in enumerate(names) if name in names[:number]]
         if twice:
             raise yaml.MarkedYAMLError(None, None, f"the key {twice[0]!r} stands twice", node.start_mark)
+        self.flatten_mapping(node)
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                key.tag = TEXT
         return super().construct_mapping(node, deep)
 
 
