@@ -13,27 +13,29 @@ from typing import Any
 from benchmarks.figures import Bar, BarGroup, draw_bars
 from benchmarks.galaxies import Galaxies, gather_galaxies, name_survey
 from benchmarks.gallery import Album, draw_contact_sheet, draw_neighbours
-from benchmarks.shift import Shift, run_shift
+from benchmarks.report import PAGE
+from benchmarks.results import Entry, Results
+from benchmarks.runner import run_suite
+from benchmarks.samples import Sample
 from benchmarks.statistics import Score
-from benchmarks.story import COMMANDS, Setting, describe_setting, tell_tables
-from benchmarks.tables import Table
+from benchmarks.story import COMMANDS, Setting, describe_setting, pick_models, tell_tables
+from benchmarks.suite import Suite, load_suite
+from benchmarks.tables import METRICS, Table
 from embeddings.files import claim_folder, replace_file
+from embeddings.provenance import Space
 from embeddings.store import EmbeddingStore
 from extract.catalog import Catalog
-from extract.pipeline import Report, extract_embeddings
-from extract.schema import CAMPAIGNS, shared_questions
+from extract.pipeline import Report
 from extract.simulation import Sky, simulate_sky
 from extract.simulation.sky import TRUTH
 from extract.surveys import read_catalog
 from extract.weights import find_backbone
-from heads.io import HEADS
 
 GALAXIES = 1500
-IMAGE_SIDE, BACKBONE_SIDE = 128, 126  # pixels; the second a multiple of tiny's patch of 14
-BACKBONE = "tiny"
-POOLING = "cls+patch-mean"
-SURVEYS = {"sdss": "gz2", "decals": "dr12", "ukidss": "ukidss"}  # and whose votes each has; the first is trained on
-SLOW_HEADS = frozenset({"mlp", "xgboost"})  # the slowest: not for a first look; and xgboost is an extra
+IMAGE_SIDE = 128  # pixels
+SUITE = "demo"
+SURVEYS = ("sdss", "decals", "ukidss")
+BENCHMARK = "benchmark"  # folder of the suite's results
 RECORD, FORMAT, KIND = "demo.json", "galaxy-sommelier demo", "demo of a simulated sky"
 
 Say = Callable[[str], None]
@@ -48,36 +50,55 @@ class Demo:
     Attributes
     ----------
     folder : Path
-        Holds `contact_sheet.png`, `scores.png`, `neighbours.png`, `scores.json`, `demo.md`, and what they are made of.
+        Holds `contact_sheet.png`, `scores.png`, `neighbours.png`, `scores.json`, `demo.md`, the suite's results with
+        their report in ``benchmark/``, and what they are made of.
     setting : Setting
-    shift : Shift
+    results : Results
     """
 
     folder: Path
     setting: Setting
-    shift: Shift
+    results: Results
+
+    @property
+    def report(self) -> Path:
+        """The page that a scientist would read."""
+        return self.folder / BENCHMARK / PAGE
 
     @property
     def introduction(self) -> list[str]:
         """Paragraphs that say what was done."""
-        return describe_setting(self.setting, self.shift)
+        return describe_setting(self.setting, self.results)
 
     @property
     def tables(self) -> list[Table]:
         """All scores, with a sentence each."""
-        return tell_tables(self.shift)
+        return tell_tables(self.results)
 
     def to_dict(self) -> dict[str, Any]:
         """As `scores.json` has it."""
-        shift = self.shift
+        results = self.results
         return {
             **vars(self.setting),
-            "questions": [question.name for question in shift.questions],
-            "left_out": [question.name for question in shift.left_out],
-            "trainings": shift.trainings,
-            "scores": [cell.to_dict() for cell in shift.cells],
-            "ceilings": [{"test": test, "objects": o, **c.to_dict()} for (test, o), c in shift.ceilings.items()],
+            "questions": [question.name for question in results.questions],
+            "left_out": results.record["left_out"],
+            "trainings": results.record["trainings"],
+            "scores": [_describe(results, entry) for entry in results.headline],
+            "ceilings": [
+                {"test": s.survey, "objects": s.objects, **results.ceilings[name].to_dict()}
+                for name, s in results.samples.items()
+                if name in results.ceilings
+            ],
+            "copied_votes": {test: found.macro["r"].to_list() for test, found in results.yardsticks.items()},
+            "report": str(Path(BENCHMARK) / PAGE),
         }
+
+
+def _describe(results: Results, entry: Entry) -> dict[str, Any]:
+    """An entry as JSON can hold it; each score is ``[value, low, high]``."""
+    sample = results.samples[entry.test]
+    where = {"training": entry.training, "test": sample.survey, "objects": sample.objects, "head": entry.model}
+    return where | {"n": sample.n_labelled, "runs": len(entry.seeds)} | {m: entry.macro[m].to_list() for m in METRICS}
 
 
 def run_demo(
@@ -112,22 +133,27 @@ def run_demo(
     ):
         _simulate(folder / "sky", galaxies, seed, watch)
     with _step(say, "read the three releases into catalogs"):
-        catalogs = read_releases(folder)
-    backbone, count = find_backbone(BACKBONE), sum(map(len, catalogs))
-    kept = [folder / "stores" / f"{survey}.h5" for survey in SURVEYS]
-    with _step(say, f"embedded {count} images with {backbone.label}", *kept):
-        stores = embed_catalogs(catalogs, folder, watch)
-    with _step(say, "fitted heads on one survey and scored them on all"):
-        heads = [name for name in HEADS if name not in SLOW_HEADS]
-        questions = shared_questions(*(CAMPAIGNS[name] for name in SURVEYS.values()))
-        space = stores[0].space(-1, POOLING)
-        surveys = gather_galaxies(stores, questions, space)
-        shift = run_shift(surveys, questions, heads, seed)
-    demo = Demo(folder, Setting(galaxies, seed, backbone.label, backbone.trained, space.name), shift)
+        read_releases(folder)
+    suite = make_suite(folder, seed)
+    with _step(say, "embedded all images, fine-tuned, fitted heads, scored them, wrote the report", folder / BENCHMARK):
+        results = run_suite(suite, folder / BENCHMARK, 1, lambda line: say(f"  {line}"), watch)
+    backbone = find_backbone(suite.backbone)
+    joined = results.record["joined_space"]
+    demo = Demo(folder, Setting(galaxies, seed, backbone.label, backbone.trained, joined), results)
     with _step(say, "drew contact_sheet.png, scores.png, neighbours.png"):
-        draw_figures(demo, surveys, stores)
+        draw_figures(demo)
     write_texts(demo)
     return demo
+
+
+def make_suite(folder: Path, seed: int) -> Suite:
+    """The suite ``demo`` on the catalogs of a folder."""
+    catalogs = [f"surveys.{survey}.catalog={_find_catalog(folder, survey)}" for survey in SURVEYS]
+    return load_suite(SUITE, [*catalogs, f"split.seed={seed}", f"seeds.first={seed}"])
+
+
+def _find_catalog(folder: Path, survey: str) -> Path:
+    return folder / "catalogs" / f"{survey}.parquet"
 
 
 def _simulate(sky: Path, galaxies: int, seed: int, watch: Watch) -> None:
@@ -144,53 +170,45 @@ def read_releases(folder: Path) -> list[Catalog]:
         if survey == "ukidss":
             options = {"crosswalk": sky / "ukidss/crosswalk.csv", "positions": kept / "sdss.parquet"}
         catalog = read_catalog(survey, sky / survey, **options)
-        catalog.write(kept / f"{survey}.parquet")
+        catalog.write(_find_catalog(folder, survey))
         catalogs.append(catalog)
     return catalogs
 
 
-def embed_catalogs(catalogs: list[Catalog], folder: Path, watch: Watch) -> list[EmbeddingStore]:
-    """One store a survey, under ``stores/``; what they hold already is not embedded again."""
-    stores = []
-    for survey, catalog in zip(SURVEYS, catalogs, strict=True):
-        path = folder / "stores" / f"{survey}.h5"
-        with watch(f"Embedding {survey}", "loading the backbone") as report:
-            store = extract_embeddings(
-                catalog, BACKBONE, path, report, pools=tuple(POOLING.split("+")), size=BACKBONE_SIDE, device="cpu"
-            )
-        assert store is not None  # only shards leave a store to others
-        stores.append(store)
-    return stores
-
-
-def draw_figures(demo: Demo, surveys: list[Galaxies], stores: list[EmbeddingStore]) -> None:
+def draw_figures(demo: Demo) -> None:
     """The three pictures."""
+    results = demo.results
+    files = [results.record["surveys"][survey]["stores"][0]["path"] for survey in SURVEYS]
+    stores = [EmbeddingStore.open(file) for file in files]
     albums = [Album.of(store) for store in stores]
+    surveys: list[Galaxies] = gather_galaxies(stores, Space.parse(demo.setting.space))
     draw_contact_sheet(demo.folder / "contact_sheet.png", surveys, albums)
     draw_neighbours(demo.folder / "neighbours.png", surveys[0], albums[0], demo.setting.backbone)
-    home = next(iter(demo.shift.trainings))
-    tests = list(dict.fromkeys((c.test, c.objects) for c in demo.shift.cells if c.objects != "paired"))
-    heads = [cell.head for cell in demo.shift.pick(home, home, "new")]
+    home = next(iter(results.samples.values()))
     panels = {
         "Pearson r, mean over answers": "r",
         "R2, mean over answers": "r2",
         "pooled r: flatters whoever knows the means": "pooled_r",
     }
-    title = f"Trained on {name_survey(home)}: what holds in-domain, and what is left on other surveys"
+    title = f"Trained on {name_survey(home.survey)}: what holds in-domain, and what is left on other surveys"
     subtitle = (
-        f"{demo.setting.backbone}; 95 % intervals over test galaxies; mean looks at no image; constant: it says the "
-        "same of every galaxy, and so there is no r"
+        f"{demo.setting.backbone}; 95 % intervals; mean looks at no image; constant: it says the same of every "
+        "galaxy, and so there is no r"
     )
-    groups = {label: [_group(demo.shift, home, *test, metric) for test in tests] for label, metric in panels.items()}
-    draw_bars(demo.folder / "scores.png", title, subtitle, groups, heads)
+    groups = {
+        label: [_group(results, sample, home.survey, metric) for sample in results.samples.values()]
+        for label, metric in panels.items()
+    }
+    draw_bars(demo.folder / "scores.png", title, subtitle, groups, list(pick_models(results, home.name)))
 
 
-def _group(shift: Shift, home: str, test: str, objects: str, metric: str) -> BarGroup:
-    where = "in-domain" if test == home else "out-of-domain"
-    label = f"{name_survey(test)}\n{objects} objects\n{where if objects == 'new' else '(seen in training)'}"
-    scores = [cell.scores[metric] for cell in shift.pick(home, test, objects)]
-    ceiling = shift.ceilings[test, objects].scores.get(metric)
-    return BarGroup(label, [_bar(score) for score in scores], _bar(ceiling) if ceiling else None)
+def _group(results: Results, sample: Sample, home: str, metric: str) -> BarGroup:
+    where = "in-domain" if sample.survey == home else "out-of-domain"
+    seen = "new objects\n" + where if sample.objects == "new" else "all objects\n(some seen)"
+    scores = [entry.macro[metric] for entry in pick_models(results, sample.name).values()]
+    ceiling = results.ceilings[sample.name].scores.get(metric) if sample.name in results.ceilings else None
+    bars = [_bar(score) for score in scores]
+    return BarGroup(f"{name_survey(sample.survey)}\n{seen}", bars, _bar(ceiling) if ceiling else None)
 
 
 def _bar(score: Score) -> Bar:
@@ -204,7 +222,8 @@ def write_texts(demo: Demo) -> None:
     pictures = [f"![{name}]({name}.png)" for name in ("contact_sheet", "scores", "neighbours")]
     commands = ["Next, on real data:", "```sh\n" + "\n".join(COMMANDS) + "\n```"]
     tables = [table.to_markdown() for table in demo.tables]
-    parts = ["# The demo", *demo.introduction, pictures[0], pictures[1], *tables, pictures[2], *commands]
+    page = f"All of it, with figures, audit and provenance: [the report]({BENCHMARK}/{PAGE})."
+    parts = ["# The demo", *demo.introduction, page, pictures[0], pictures[1], *tables, pictures[2], *commands]
     with replace_file(demo.folder / "demo.md") as temporary:
         temporary.write_text("\n\n".join(parts) + "\n")
 

@@ -170,7 +170,7 @@ def _score_copies(suite: Suite, tests: Mapping[str, Sample]) -> dict[str, ModelS
         nothing = np.full((1, first.Y.shape[1]), np.nan, np.float32)
         copied = np.concatenate([first.Y, nothing])[rows]
         enough = ((~np.isnan(copied + sample.Y)).sum(axis=0) >= 20).any()
-        if sample.survey != first.survey and enough:
+        if sample.survey != first.survey and sample.objects == "new" and enough:
             found[name] = score_runs(sample.Y, {0: copied}, Resampling(sample.groups, 0, suite.resamples))
     return found
 

@@ -19,7 +19,7 @@ def list_seeds(suite: Suite, model: str) -> list[int]:
     return list(range(suite.seeds.first, suite.seeds.first + n))
 
 
-def plan_cells(suite: Suite, layers: Sequence[int]) -> list[Cell]:
+def plan_cells(suite: Suite, layers: Sequence[int], most: int) -> list[Cell]:
     """
     All cells: fine-tunes first, then heads.
 
@@ -30,6 +30,8 @@ def plan_cells(suite: Suite, layers: Sequence[int]) -> list[Cell]:
     suite : Suite
     layers : sequence of int
         That the frozen stores hold, counted from 1.
+    most : int
+        Sky objects of the reference training set: budgets of as many and more are left out.
     """
     names = [*order_finetunes(suite), *(name for name, model in suite.models.items() if model.head)]
     return [
@@ -38,6 +40,7 @@ def plan_cells(suite: Suite, layers: Sequence[int]) -> list[Cell]:
         for training in suite.list_trainings(name)
         for number, space in enumerate(_list_spaces(suite, name, training, layers))
         for budget in (suite.list_budgets(name, training) if number == 0 else (0,))
+        if budget < most
         for seed in list_seeds(suite, name)
     ]
 

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 @as_json
 def demo(folder: Path, galaxies: int, seed: int, as_json: bool) -> None:
     """
-    Show the whole way on a simulated sky: no data, no network, one to three minutes.
+    Show the whole way on a simulated sky: no data, no network, two to five minutes.
 
-    Simulates galaxies as three surveys see them, reads the releases, embeds the images, trains heads on one survey and
-    tests them on all, and says what each number means. Stopped, the same command goes on.
+    Simulates galaxies as three surveys see them, reads the releases, then runs the suite `demo`: embeds the images,
+    fine-tunes, trains heads on several training sets and tests them on all surveys. Says what each number means, and
+    writes a report. Stopped, the same command goes on.
 
     \b
     sommelier demo
@@ -43,11 +44,12 @@ def demo(folder: Path, galaxies: int, seed: int, as_json: bool) -> None:
 
 
 def _announce(folder: Path, galaxies: int) -> str:
-    """What will be done, where, and how long it takes: 1,500 galaxies one to three minutes."""
-    least, most = (-(-galaxies // speed) for speed in (1500, 500))
+    """What will be done, where, and how long it takes: 1,500 galaxies two to five minutes."""
+    least, most = (-(-galaxies // speed) for speed in (750, 300))
     time = f"{least} to {most} minutes" if most > least else "about a minute"
     return (
-        f"Simulating {galaxies} galaxies as three surveys see them, then embedding, fitting, scoring, drawing.\n"
+        f"Simulating {galaxies} galaxies as three surveys see them, then embedding, fine-tuning, fitting, scoring, "
+        "drawing.\n"
         f"All goes into {folder}. The first time this takes {time} on two cores.\n"
     )
 
@@ -62,6 +64,7 @@ def _print_demo(made: Demo) -> None:
         print_table(table.columns, table.texts, table.title)
         _print_paragraph(table.meaning)
     click.echo(f"\nLook at {made.folder}: contact_sheet.png, scores.png, neighbours.png; demo.md has all of this.")
+    click.echo(f"The report, for a browser: {made.report}")
     click.echo("\nNext, on real data:")
     for command in COMMANDS:
         click.echo(f"  {command}")

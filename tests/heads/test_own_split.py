@@ -15,8 +15,7 @@ from scipy.stats import pearsonr
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 
-from benchmarks.galaxies import gather_galaxies
-from embeddings.errors import HeadError, SommelierError
+from embeddings.errors import HeadError
 from embeddings.provenance import Space
 from embeddings.questions import Question
 from embeddings.store import EmbeddingStore
@@ -180,16 +179,6 @@ def test_predictions_count_what_the_backbone_was_trained_on(sky: Sky) -> None:
     others = sky.store(ids=[f"h{row}" for row in range(100)])
     assert fitted.predict(others).seen == 60
     assert fitted.predict(sky.store()).seen == 80
-
-
-def test_benchmarks_refuse_seen_galaxies_unless_told(sky: Sky) -> None:
-    columns = {"size_total-votes": np.full(100, 40)}
-    store = sky.store(columns=columns)
-    with pytest.raises(SommelierError, match="trained on 60 of its 100 galaxies"):
-        gather_galaxies([store], [SIZE], DEEP)
-    assert len(gather_galaxies([store], [SIZE], DEEP, seen=True)[0]) == 100
-    fresh = sky.store(rows=slice(60, 100), columns={"size_total-votes": np.full(40, 40)})
-    assert len(gather_galaxies([fresh], [SIZE], DEEP)[0]) == 40
 
 
 def test_the_commands_warn_without_a_place_in_the_code(sky: Sky, tmp_path: Path) -> None:
