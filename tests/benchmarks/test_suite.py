@@ -123,9 +123,14 @@ def test_names_that_are_none_of_files_are_refused(file: Path, name: str, section
 
 def test_set_replaces_keys_below_names(file: Path) -> None:
     suite = load_suite(file, ["surveys.sdss.catalog=x.parquet", "trainings.mixed.balance=equal", "seeds.heads=7"])
-    assert (suite.surveys["sdss"].catalog, suite.surveys["decals"].catalog) == (Path("x.parquet"), Path("decals.parquet"))
+    assert (suite.surveys["sdss"].catalog, suite.surveys["decals"].catalog) == (
+        Path("x.parquet"),
+        Path("decals.parquet"),
+    )
     assert (suite.trainings["mixed"].balance, suite.seeds.heads) == ("equal", 7)
-    with pytest.raises(ConfigError, match=r"--set surveys.sdss.catalogs=x: there is no key .*Did you mean 'surveys.sdss"):
+    with pytest.raises(
+        ConfigError, match=r"--set surveys.sdss.catalogs=x: there is no key .*Did you mean 'surveys.sdss"
+    ):
         load_suite(file, ["surveys.sdss.catalogs=x"])
     with pytest.raises(ConfigError, match="--set: seeds.heads is 0; allowed: a whole number, at least 1"):
         load_suite(file, ["seeds.heads=0"])
