@@ -109,7 +109,7 @@ class Sample:
             When it is missing or damaged.
         """
         try:
-            with np.load(file, allow_pickle=False) as saved:
+            with file.open("rb") as raw, np.load(raw, allow_pickle=False) as saved:  # numpy would leave a damaged one open
                 arrays = {name: saved[name] for name in saved.files}
             survey, objects = str(arrays.pop("survey")), str(arrays.pop("objects"))
             properties = {name.removeprefix(PROPERTY): arrays[name] for name in arrays if name.startswith(PROPERTY)}

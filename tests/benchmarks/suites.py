@@ -17,8 +17,9 @@ from embeddings.provenance import Provenance, Space
 from embeddings.questions import Question
 from embeddings.store import EmbeddingStore
 from tests.benchmarks.stores import IMAGES, MODEL
-from tests.benchmarks.surveys import QUESTIONS, see
 
+QUESTIONS = (Question("shape", ("round", "flat")), Question("arms", ("yes", "no"), "shape_flat"))
+SKY = np.random.default_rng(0).uniform(size=(400, 2))  # what each object truly is: round, and with arms
 NORTH, SOUTH = np.arange(0, 240), np.arange(120, 360)  # sky objects 120 to 239 are in both
 INFRARED = np.arange(0, 240, 2)  # drawn from those of the first
 SURVEYS = {"sdss": (NORTH, 1, 0.0), "decals": (SOUTH, 2, 0.3), "ukidss": (INFRARED, 3, 0.1)}
@@ -35,10 +36,10 @@ def write_survey(
     """
     questions: tuple[Question, ...] = changes.pop("questions", QUESTIONS)
     model = changes.pop("model", MODEL)
-    galaxies, n = see(survey, objects, seed, offset), len(objects)
-    rng = np.random.default_rng([seed, 5])
+    rng, n = np.random.default_rng([seed, 5]), len(objects)
+    X, Y, votes, totals = see(objects, seed, offset)
     arrays = {
-        "id_str": encode_strings(galaxies.ids),
+        "id_str": encode_strings([f"{survey}-{number}" for number in objects]),
         "survey": encode_strings([survey] * n),
         "ra": 10 + objects / 100,
         "dec": np.zeros(n),
@@ -50,15 +51,27 @@ def write_survey(
     }
     columns = [(target, question) for question in QUESTIONS for target in question.targets]
     for column, (target, question) in enumerate(columns):
-        arrays[f"catalog/{target}_fraction"] = galaxies.Y[:, column]
-        arrays[f"catalog/{target}"] = galaxies.votes[:, column]
-        arrays[f"catalog/{question.total_column}"] = galaxies.totals[:, column]
+        arrays[f"catalog/{target}_fraction"] = Y[:, column]
+        arrays[f"catalog/{target}"] = votes[:, column]
+        arrays[f"catalog/{question.total_column}"] = totals[:, column]
     arrays |= {name.replace("__", "/"): np.asarray(values) for name, values in changes.items()}
     provenance = Provenance(model, IMAGES, SPACES, runs=({"backbone": "tiny", "date": "2026-01-01"},))
-    X = galaxies.X.astype(np.float16)
     vectors = {SPACES[0]: Vectors.of(X[:, ::-1].copy() / 2), SPACES[1]: Vectors.of(X)}
     write_store(file, Header(survey, provenance, questions, (str(file.parent),)), arrays, vectors)
     return file
+
+
+def see(objects: np.ndarray, seed: int, offset: float = 0.0) -> tuple[np.ndarray, ...]:
+    """Vectors that show the truth with noise, and the fractions, votes and totals of thirty volunteers."""
+    rng = np.random.default_rng(seed)
+    truth = np.stack([SKY[objects, 0], 1 - SKY[objects, 0], SKY[objects, 1], 1 - SKY[objects, 1]], axis=1)
+    X = np.concatenate([truth + rng.normal(0, 0.1, truth.shape), rng.normal(size=(len(objects), 4))], axis=1) + offset
+    flat = rng.binomial(30, truth[:, 1])
+    arms = rng.binomial(flat, truth[:, 2])
+    votes = np.stack([30 - flat, flat, arms, flat - arms], axis=1).astype(np.float32)
+    totals = np.stack([np.full(len(objects), 30), np.full(len(objects), 30), flat, flat], axis=1).astype(np.float32)
+    Y = np.divide(votes, totals, out=np.full_like(votes, np.nan), where=totals > 0)
+    return X.astype(np.float16), Y, np.where(np.isnan(Y), np.nan, votes).astype(np.float32), totals
 
 
 def write_surveys(folder: Path) -> Path:

@@ -26,8 +26,7 @@ from embeddings.provenance import Space
 from embeddings.questions import Question
 from embeddings.store import EmbeddingStore
 from tests.benchmarks import tables
-from tests.benchmarks.suites import make_suite, read_tables, sky_numbers, write_survey, write_surveys
-from tests.benchmarks.surveys import QUESTIONS
+from tests.benchmarks.suites import QUESTIONS, make_suite, read_tables, sky_numbers, write_survey, write_surveys
 from tests.benchmarks.tables import make_table
 
 SHAPE, ARMS = QUESTIONS
@@ -58,7 +57,9 @@ def test_new_objects_are_in_no_training_set_through_any_survey(folder: Path, met
         numbers = sky_numbers(sample.ids)
         assert sample.seen.tolist() == [number in shown for number in numbers.tolist()]
         if sample.objects == "new":
-            assert len(sample) > 10
+            # the last rows of the first survey, and all of the third, show what the second learned from
+            none = method == "sequential" and len(surveys) == 2 and sample.survey != "decals"
+            assert (len(sample) == 0) if none else (len(sample) > 10)
             assert not shown & set(numbers.tolist())
     away = [name for name in ("sdss", "decals", "ukidss") if name not in surveys]
     assert {*samples} == {f"{name}-new" for name in ("sdss", "decals", "ukidss")} | {f"{name}-same" for name in away}

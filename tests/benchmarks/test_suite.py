@@ -132,7 +132,7 @@ def test_set_replaces_keys_below_names(file: Path) -> None:
         ConfigError, match=r"--set surveys.sdss.catalogs=x: there is no key .*Did you mean 'surveys.sdss"
     ):
         load_suite(file, ["surveys.sdss.catalogs=x"])
-    with pytest.raises(ConfigError, match="--set: seeds.heads is 0; allowed: a whole number, at least 1"):
+    with pytest.raises(ConfigError, match=r"--set: seeds\.heads is 0; allowed: a whole number, at least 1"):
         load_suite(file, ["seeds.heads=0"])
 
 

@@ -118,9 +118,10 @@ def test_an_equal_budget_has_as_many_objects_as_the_other_training_set() -> None
         n = len(drawn(suite, "a", seed)["a"])
         groups = gather(draw_training(WIDE, suite, "even", seed), WIDE, "groups")
         assert len(groups) == len(set(groups.tolist())) == n
+    little = {"a": A, "b": make_table("b", range(700, 712), "t" * 12)}
+    suite = make_suite(trainings=trainings | {"even": {"surveys": ["b"], "budget": "a"}})
     with pytest.raises(SommelierError, match="has 12 sky objects, fewer than the budget of 400"):
-        little = {"a": A, "b": make_table("b", range(700, 712), "t" * 12)}
-        draw_training(little, make_suite(trainings=trainings | {"even": {"surveys": ["b"], "budget": "a"}}), "even", 0)
+        draw_training(little, suite, "even", 0)
 
 
 def test_too_large_budgets_and_too_few_galaxies_are_refused() -> None:
