@@ -16,7 +16,7 @@ from tests.benchmarks.suites import QUESTIONS, SKY, see
 from tests.extract.models import save_model
 
 SIDE = 28
-NUMBERS = {"sdss": range(0, 110), "ukidss": range(20, 100)}
+NUMBERS = {"sdss": range(0, 160), "ukidss": range(20, 100)}
 SETTINGS: dict[str, Any] = {
     "data.weights": "none", "data.workers": 1, "model.head.hidden": [8], "model.drop_path": 0, "training.epochs": 1,
     "training.batch_size": 16, "training.learning_rate": 1e-3, "training.head_learning_rate": 1e-2,
