@@ -146,7 +146,7 @@ def test_costs_are_known(tuned: Results) -> None:
     (entry,) = tuned.pick(model="two", test="sdss-new")
     assert entry.costs["train_seconds"] > 0
     assert entry.costs["extract_seconds"] > 0
-    assert entry.costs["device"] == "cpu"
+    assert entry.costs["device"] == "1 x cpu"
     assert entry.macro["r"].label == "single run"
     assert any(
         one["backbone"] == str(find_run(tuned, "two")) for one in read_record(tuned.folder)["costs"]["extraction"]
