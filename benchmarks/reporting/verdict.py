@@ -17,6 +17,7 @@ from benchmarks.reporting.contenders import (
     list_away,
     list_contests,
     list_rivals,
+    list_told,
     name_model,
     name_rival,
     name_training,
@@ -25,6 +26,7 @@ from benchmarks.reporting.degradation import change_in_percent, find_pairs
 from benchmarks.results import Contest, Entry, Results
 from benchmarks.tables import Quantity, show_score
 
+MOST_NAMED = 3
 TOLD, NOT_TOLD = "more than luck explains", "within what luck explains"
 
 
@@ -60,7 +62,8 @@ def _tell_rank(headline: Headline) -> str:
     rank = find_rank(headline.contest, headline.entry)
     if rank is None:
         return ""
-    others = f"; {_join(headline.peers)} may be as good" if headline.peers else ""
+    n = len(headline.peers)
+    others = f"; {_join(headline.peers) if n <= MOST_NAMED else f'{n} others'} may be as good" if n else ""
     return f"; rank {show_rank(rank)}{others}"
 
 
@@ -113,7 +116,7 @@ def tell_more(results: Results, headline: Headline | None) -> Iterator[str]:
     """Further findings, a sentence each."""
     if headline is not None:
         yield from _tell_bounds(results, headline)
-    told = {results.suite.reference_model, headline.entry.model if headline is not None else ""}
+    told = list_told(results, headline)
     for contest in list_contests(results):
         if contest.varies == "training" and contest.fixed in told:
             yield from _tell_trainings(results, contest)
@@ -141,14 +144,19 @@ def _tell_trainings(results: Results, contest: Contest) -> Iterator[str]:
     """On the surveys that the reference training set lacks: what other training sets change."""
     model, reference = name_model(results, contest.fixed), name_training(results, contest.reference)
     for test in list_away(results, contest.reference):
-        parts = [
-            f"{name_training(results, one.model)} changes its r by {show_score(one.difference, sign=True)}, "
-            f"{_judge(one)}"
-            for one in contest.comparisons
-            if one.test == test and np.isfinite(one.difference.value)
-        ]
-        if parts and results.samples[test].objects == "new":
-            yield f"{model} on {name_test(results, test)}, beside learning from {reference}: {'; '.join(parts)}."
+        if results.samples[test].objects != "new":
+            continue
+        known = [one for one in contest.comparisons if one.test == test and np.isfinite(one.difference.value)]
+        told = [one for one in known if one.verdict in ("higher", "lower")]
+        parts = [f"{show_score(one.difference, sign=True)} with {name_training(results, one.model)}" for one in told]
+        start = f"{model} on {name_test(results, test)}, beside learning from {reference}: r changes"
+        rest = _join([name_training(results, one.model) for one in known if one not in told])
+        if parts:
+            yield f"{start} by {_join(parts)}, {TOLD}{f'; what {rest} changes is {NOT_TOLD}' if rest else ''}."
+        elif known:
+            largest = max(known, key=lambda one: abs(one.difference.value))
+            most = f"{show_score(largest.difference, sign=True)}, with {name_training(results, largest.model)}"
+            yield f"{start} by at most {most}: {NOT_TOLD}{', as is what the others change' if len(known) > 1 else ''}."
 
 
 def _tell_drops(results: Results, headline: Headline | None) -> Iterator[str]:
