@@ -140,7 +140,7 @@ def tabulate_layers(results: Results, test: str) -> list[Table]:
     """Of each contender that reads several spaces, macro r by layer and pooling."""
     found: dict[tuple[str, str], dict[tuple[str, str], Entry]] = {}
     for entry in results.pick(test=test, budget=0):
-        if entry.space:
+        if entry.space and np.isfinite(entry.macro["r"].value):
             layer, _, pool = entry.space.partition("-")
             found.setdefault((entry.model, entry.training), {})[layer, pool] = entry
     tables = []

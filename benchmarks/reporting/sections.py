@@ -179,7 +179,8 @@ def _show_answers(results: Results, headline: Headline | None, figures: Path) ->
     tables, more = (
         _keep(make(results, entry) for entry in group for make in makers) for group in (entries[:1], entries[1:])
     )
-    pictures = _keep(draw_distributions(results, entry, figures) for entry in entries)
+    new = [entry for entry in entries if results.samples[entry.test].objects == "new"]
+    pictures = _keep(draw_distributions(results, entry, figures) for entry in new or entries[:1])
     words = f"Of the best contender, {name_contender(results, headline.entry)}. results.json has them for all."
     return Section("Answer by answer", (words,), tables=tables, more=more, pictures=pictures)
 
