@@ -250,19 +250,20 @@ def draw_costs(results: Results, test: str, folder: Path) -> Picture | None:
             linestyle="",
             markersize=7,
             markeredgecolor="white",
-            label=name_contender(results, entry),
+            label=name_model(results, entry.model),
             **style,
         )
     axes.set_xscale("log")
     axes.set_xlabel("seconds of one run: fine-tune, its embeddings, fit", fontsize=8.5, color=INK)
     axes.set_ylabel("Pearson r, mean over answers", fontsize=8.5, color=INK)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
-    title = f"Score against cost on {results.samples[test].title}"
+    learned = name_training(results, results.suite.reference_training)
+    title = f"Score against cost: learned from {learned}, tested on {results.samples[test].title}"
     best = max(entries, key=lambda entry: entry.macro["r"].value)
     fast = min(entries, key=sum_costs)
     alt = (
-        f"{title}. Highest: {name_contender(results, best)}, r {best.macro['r'].value:.2f} in {sum_costs(best):.3g} s. "
-        f"Fastest: {name_contender(results, fast)}, r {fast.macro['r'].value:.2f} in {sum_costs(fast):.3g} s."
+        f"{title}. Highest: {name_model(results, best.model)}, r {best.macro['r'].value:.2f} in {sum_costs(best):.3g} "
+        f"s. Fastest: {name_model(results, fast.model)}, r {fast.macro['r'].value:.2f} in {sum_costs(fast):.3g} s."
     )
     caption = "Frozen embeddings, which all heads share, are not counted; the table of costs has them. 95 % intervals."
     return save_figure(figure, folder, "cost", title, caption, alt)
