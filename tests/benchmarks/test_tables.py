@@ -81,4 +81,3 @@ def test_markdown_keeps_its_columns_and_its_cautions_on_top(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"some-table.{end}" for end in ("csv", "md", "tex")]
     assert (tmp_path / "some-table.md").read_text() == text
     assert TABLE.numeric == [False, True, True, False]
->>>>>>> 76cd5ff (Two runs side by side, tested; audit in one line a pair; worst errors of a simulated sky link nowhere)
