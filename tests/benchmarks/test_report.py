@@ -305,7 +305,16 @@ def test_without_comparisons_the_best_is_named_all_the_same(results: Results) ->
         e.macro["r"].value for e in results.pick(training="sdss", test="sdss-new") if np.isfinite(e.macro["r"].value)
     )
     assert find_home(results, "mixed") == "sdss-new"
-    assert np.isnan(sum_costs(results.entries[0])) or sum_costs(results.entries[0]) > 0
+
+
+def test_a_head_on_a_fine_tune_costs_both(results: Results) -> None:
+    models = dict(results.suite.models)
+    models["knn"] = models["knn"].model_copy(update={"embeddings": "full"})
+    models["full"] = models["full"].model_copy(update={"set": {"init": "ridge"}})
+    tuned = Results(**{**vars_of(results), "suite": results.suite.model_copy(update={"models": models})})
+    entry = results.pick(model="knn", training="sdss", test="sdss-new")[0]
+    assert sum_costs(results, entry) == 3.5
+    assert sum_costs(tuned, entry) == 3.5 + 324.5 + 5.5  # the fine-tune, and the head that it starts from
 
 
 def test_the_worst_errors_are_the_largest_of_sure_labels() -> None:
