@@ -104,7 +104,7 @@ def test_identical_images_and_other_probabilities_are_an_annotation_effect_only(
     for metric in ("r", "r2"):
         freed, wanted = drop.free_parts(votes, metric), true.drops[metric]
         assert holds(freed["annotation"] - wanted.annotation, 0)
-        assert freed["annotation"].value == pytest.approx(wanted.annotation.value, rel=0.05)
+        assert freed["annotation"].value == pytest.approx(wanted.annotation.value, abs=0.03)
         assert freed["ss"].value == pytest.approx(wanted.cells["ss"].value, rel=0.02)
 
 
