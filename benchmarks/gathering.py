@@ -120,7 +120,7 @@ def score_entries(
         contenders.setdefault(cell.contender, []).append(cell)
     resamplings = {name: Resampling(sample.groups, 0, suite.resamples) for name, sample in tests.items()}
     done, total = 0, len(contenders) * len(tests)
-    for group in contenders.values():
+    for group in sorted(contenders.values(), key=lambda group: _find_place(suite, group[0])):
         outcomes = {cell.seed: require_outcome(folder / CELLS, cell) for cell in group}
         for name, sample in tests.items():
             if report:
@@ -149,6 +149,11 @@ def _score(
         {name: float(np.mean([one[name] for one in pooled])) for name in pooled[0] if name != "n"},
         find_worst_answer(scores, targets), n_train, costs,
     )  # fmt: skip
+
+
+def _find_place(suite: Suite, cell: Cell) -> tuple[int, int]:
+    """Training sets and models in the order of the suite; spaces and budgets stay as they come."""
+    return list(suite.trainings).index(cell.training), list(suite.models).index(cell.model)
 
 
 def _average(records: Sequence[dict[str, Any]]) -> dict[str, Any]:

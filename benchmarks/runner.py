@@ -123,8 +123,9 @@ def prepare(suite: Suite, folder: Path, supply: Supply, say: Say = lambda line: 
     base = {survey: path for (survey, size), path in stores.items() if size == _base_size(suite, survey)}
     opened = [EmbeddingStore.open(base[survey]) for survey in suite.surveys]
     for store in opened[1:]:
-        what = f"{opened[0].path} (here) and {store.path} (there)"
-        require_same_model(opened[0].provenance.model, store.provenance.model, what)
+        if _base_size(suite, store.survey) == _base_size(suite, opened[0].survey):
+            what = f"{opened[0].path} (here) and {store.path} (there)"
+            require_same_model(opened[0].provenance.model, store.provenance.model, what)
     layers = tuple(sorted({space.layer for space in opened[0].spaces}))
     split = cut_stores(opened, suite.split.to_recipe())
     split.write(folder / SPLIT)
@@ -159,8 +160,10 @@ def prepare(suite: Suite, folder: Path, supply: Supply, say: Say = lambda line: 
 
 
 def _base_size(suite: Suite, survey: str) -> int:
-    """The size of the store that labels and audits are read from; 0 is the suite's own."""
-    return min(size for name, size in _list_sizes(suite) if name == survey)
+    """The size of the store that labels and audits are read from, if possible one for all; 0 is the suite's own."""
+    sizes = [{size for name, size in _list_sizes(suite) if name == each} for each in suite.surveys]
+    own = {size for name, size in _list_sizes(suite) if name == survey}
+    return min(set.intersection(*sizes) or own)
 
 
 def _list_sizes(suite: Suite) -> list[tuple[str, int]]:

@@ -44,7 +44,7 @@ class Setting:
 
 def describe_setting(setting: Setting, results: Results) -> list[str]:
     """What was done, and how far to trust it."""
-    home, split = results.suite.reference_training, results.record["split"]
+    home, split = results.suite.reference_training, results.suite.split
     learned = sum(results.record["trainings"][home].values())
     asked, left = (", ".join(names) for names in ([q.name for q in results.questions], results.record["left_out"]))
     sizes = [sample.n_labelled for sample in results.samples.values()]
@@ -53,8 +53,8 @@ def describe_setting(setting: Setting, results: Results) -> list[str]:
         f"The sky is simulated (seed {setting.seed}): {setting.galaxies} galaxies, seen by three surveys with their "
         "own telescopes, bands and volunteers. Everything after that is done as with real releases. The backbone is "
         f"{setting.backbone}, {setting.space}. {'' if setting.trained else warning}",
-        f"{100 * split['recipe']['test']:.0f} % of the sky objects were set aside by a hash of their names, in all "
-        f"surveys at once, and {100 * split['recipe']['val']:.0f} % choose settings. Each seed of a head learned from "
+        f"{100 * split.test:.0f} % of the sky objects were set aside by a hash of their names, in all "
+        f"surveys at once, and {100 * split.val:.0f} % choose settings. Each seed of a head learned from "
         f"{100 * results.suite.seeds.redraw:.0f} % of the others, the first from {learned} galaxies of "
         f"{name_survey(home)}. The questions are those that all surveys ask alike: {asked}. "
         f"{f'Left out, since too few galaxies have a label: {left}. ' if left else ''}"

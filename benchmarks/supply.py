@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -144,7 +145,7 @@ class Supply:
         if file.exists():
             _strip(file, set(catalog.ids.tolist()))
         start = time.perf_counter()
-        with self.watch(f"Embedding {survey} with {file.parent.name}", "loading the backbone") as report:
+        with self.watch(f"Embedding {survey} with {file.parent.name}", "loading the backbone") as report, _be_quiet():
             store = extract_embeddings(catalog, backbone, file, report, **options)
         assert store is not None  # only shards leave a store to others
         with store:
@@ -160,6 +161,14 @@ class Supply:
             if store.survey != survey:
                 raise SommelierError(f"{file} holds galaxies of {store.survey}; the suite calls them {survey}.")
         return file
+
+
+@contextmanager
+def _be_quiet() -> Iterator[None]:
+    """Sizes that differ from those of a fine-tune are the suite's own wish, and among the results' cautions."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*was fine-tuned with --size")
+        yield
 
 
 def write_subset(catalog: Catalog, ids: Array, file: Path, zeroed: bool = False) -> Path:

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -51,11 +51,16 @@ class Picture:
         return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode()
 
 
-def open_figure(width: float, height: float, rows: int = 1, columns: int = 1, share: bool = False) -> tuple[
-    Figure, list[Axes]
-]:  # fmt: skip
+def open_figure(
+    width: float,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    share: bool = False,
+    engine: Literal["constrained"] | None = "constrained",
+) -> tuple[Figure, list[Axes]]:
     """A white figure, in inches, and its axes row by row; `share`: all with the scale of the first."""
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout=engine)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=share, sharex=share)
     axes = list(grid.flat)
     for one in axes:
@@ -107,4 +112,5 @@ def save_figure(figure: Figure, folder: Path, name: str, title: str, caption: st
     for ending, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         with replace_file(folder / f"{name}.{ending}") as temporary:
             figure.savefig(temporary, format=ending, dpi=DPI, facecolor="white", metadata=metadata)
+        figure.set_layout_engine("none")  # laid out once: it takes as long as drawing
     return Picture(folder / f"{name}.png", title, caption, alt)

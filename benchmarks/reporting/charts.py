@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from benchmarks.reporting.canvas import (
     style_of,
 )
 from benchmarks.reporting.contenders import (
+    MEAN,
     iterate_samples,
     name_contender,
     name_model,
@@ -37,33 +38,33 @@ from benchmarks.tables import Quantity, show_score
 Array = np.ndarray[Any, Any]
 LOWEST = -0.3  # of an axis of r: what is worse hides the differences between the others
 PER_ROW = 5  # panels of distributions
-BINS = np.linspace(0, 1, 21)
+N_BINS = 20
 
 
 def draw_stages(results: Results, folder: Path) -> Picture | None:
     """Every contender's macro r on each test, under the ceiling and beside the copied votes."""
     groups = group_contenders(results)
-    names = list(dict.fromkeys(name for name, _ in groups))
     trainings = list(dict.fromkeys(training for _, training in groups))
     tests = [(name, sample) for name, sample in iterate_samples(results) if pick_whole(results, test=name)]
-    if not names or not tests:
+    if not groups or not tests:
         return None
     columns = count_columns(len(tests))
     lines = -(-len(tests) // columns)
-    height = (0.16 + 0.13 * len(trainings)) * len(names) + 1.1
+    places, middles = _place_contenders(groups)
+    height = 0.155 * (max(places.values()) + 1) + 1.1
     figure, axes = open_figure(8.6 if columns > 1 else 6.5, lines * height + 0.4, lines, columns, share=True)
     for one, (test, sample) in zip(axes, tests, strict=False):
         _draw_bounds(one, results, test)
-        for number, training in enumerate(trainings):
-            _draw_rivals(one, groups, names, training, test, number, len(trainings))
+        for key, place in places.items():
+            _draw_rival(one, groups[key].get(test), place, trainings.index(key[1]))
         low, high = one.get_xlim()
         one.set_xlim(max(low, LOWEST), min(max(high, 0.1), 1.02))
         one.set_title(_wrap(sample.title), fontsize=9, color=INK, loc="left")
         one.tick_params(labelbottom=True)
         one.set_xlabel("Pearson r, mean over answers", fontsize=8.5, color=INK)
     hide_rest(axes, len(tests))
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].set_ylim(len(names) - 0.4, -0.6)
+    axes[0].set_yticks(list(middles.values()), list(middles))
+    axes[0].set_ylim(max(places.values()) + 1.2, -1.2)
     handles = [Line2D([], [], linestyle="", label=name_training(results, training), **style_of(number))
                for number, training in enumerate(trainings)]  # fmt: skip
     figure.legend(handles=[*handles, *BOUNDS], loc="outside lower left", ncols=4, frameon=False, fontsize=8.5)
@@ -86,25 +87,31 @@ def group_contenders(results: Results) -> dict[tuple[str, str], dict[str, Entry]
     """The entries of all training objects by test, of each model (and space, where there are several) and training."""
     groups: dict[tuple[str, str], dict[str, Entry]] = {}
     for entry in pick_whole(results):
+        if results.suite.models[entry.model].head == MEAN and entry.training != results.suite.reference_training:
+            continue  # without a correlation all are alike
         space = f" {entry.space}" if results.suite.spaces == "each" and entry.space else ""
         groups.setdefault((name_model(results, entry.model) + space, entry.training), {})[entry.test] = entry
     return groups
 
 
-def _draw_rivals(
-    axes: Axes, groups: Mapping[tuple[str, str], Mapping[str, Entry]], names: Sequence[str], training: str, test: str,
-    number: int, n: int,
-) -> None:  # fmt: skip
-    """The points of one training set, above or below the middle of their model's line."""
-    for line, name in enumerate(names):
-        entry = groups.get((name, training), {}).get(test)
-        if entry is None:
-            continue
-        place = line + (number - (n - 1) / 2) * 0.6 / n
-        if np.isfinite(entry.macro["r"].value):
-            draw_points(axes, [place], [Quantity.of(entry.macro["r"])], number)
-        else:
-            axes.plot(0, place, "o", markerfacecolor="none", color=FAINT, markersize=6)
+def _place_contenders(groups: Iterable[tuple[str, str]]) -> tuple[dict[tuple[str, str], float], dict[str, float]]:
+    """The height of each contender, one below another with gaps between models, and the middle of each model's."""
+    places: dict[tuple[str, str], float] = {}
+    own: dict[str, list[float]] = {}
+    for name, training in groups:
+        gap = 0 if not places else 1 if name in own else 2
+        places[name, training] = max(places.values(), default=0) + gap
+        own.setdefault(name, []).append(places[name, training])
+    return places, {name: sum(heights) / len(heights) for name, heights in own.items()}
+
+
+def _draw_rival(axes: Axes, entry: Entry | None, place: float, number: int) -> None:
+    if entry is None:
+        return
+    if np.isfinite(entry.macro["r"].value):
+        draw_points(axes, [place], [Quantity.of(entry.macro["r"])], number)
+    else:
+        axes.plot(0, place, "o", markerfacecolor="none", color=FAINT, markersize=6)
 
 
 def _draw_bounds(axes: Axes, results: Results, test: str) -> None:
@@ -184,36 +191,40 @@ def draw_distributions(results: Results, entry: Entry, folder: Path) -> Picture 
     if not there:
         return None
     lines = -(-len(there) // PER_ROW)
-    figure, axes = open_figure(9.5, 1.45 * lines + 0.7, lines, PER_ROW)
+    height = 1.4 * lines + 0.5
+    figure, axes = open_figure(9.5, height, lines, PER_ROW, engine=None)  # laying it out would take long
+    figure.subplots_adjust(0.055, 0.6 / height, 0.99, 1 - 0.35 / height, 0.22, 0.85)
     apart = []
     for one, column in zip(axes, there, strict=False):
         asked = ~np.isnan(sample.Y[:, column])
         labels, said = sample.Y[asked, column], predicted[asked, column]
-        edges = BINS if labels.min() >= 0 and labels.max() <= 1 else np.linspace(labels.min(), labels.max(), len(BINS))
-        weights = np.full(len(labels), 100 / len(labels))
-        one.hist(labels, list(edges), weights=weights, color="#c3c9d1", label="labels")
-        one.hist(
-            np.clip(said, edges[0], edges[-1]), list(edges), weights=weights, histtype="step", linewidth=1.4,
-            color=style_of(0)["color"], label="predictions",
-        )  # fmt: skip
+        _draw_distribution(one, labels, said)
         one.set_title(_break_name(results.targets[column]), fontsize=7.5, color=INK, loc="left")
-        one.tick_params(labelsize=7)
         if np.std(labels) > 0:
-            apart.append((float(np.std(said) / np.std(labels)), results.targets[column]))
+            apart.append(float(np.std(said) / np.std(labels)))
     hide_rest(axes, len(there))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False, fontsize=8.5)
-    figure.supylabel("galaxies, %", fontsize=8.5, color=INK)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower right", ncols=2, frameon=False, fontsize=8.5)
+    figure.supylabel("galaxies, %", fontsize=8.5, color=INK, x=0.005)
     title = f"Labels and predictions of each answer: {name_contender(results, entry)} on {sample.title}"
     caption = (
         "Grey: labels of the galaxies that were asked; blue: the mean prediction over runs for the same galaxies. A "
         "model that is not sure predicts less spread than the labels have."
     )
-    spread = (
-        f"The predictions' spread is {np.median([a for a, _ in apart]):.2f} of the labels' in the median answer."
-        if apart
-        else ""
-    )
+    spread = f"In the median answer, predictions spread {np.median(apart):.2f} times as far as labels." if apart else ""
     return save_figure(figure, folder, f"distributions-{entry.test}", title, caption, f"{title}. {spread}")
+
+
+def _draw_distribution(axes: Axes, labels: Array, said: Array) -> None:
+    ends = (0.0, 1.0) if labels.min() >= 0 and labels.max() <= 1 else (float(labels.min()), float(labels.max()))
+    edges = np.linspace(*ends, N_BINS + 1)
+    for values, label, style in (
+        (labels, "labels", {"fill": True, "color": "#c3c9d1"}),
+        (np.clip(said, *ends), "predictions", {"color": style_of(0)["color"], "linewidth": 1.4}),
+    ):
+        axes.stairs(100 * np.histogram(values, edges)[0] / len(labels), edges, label=label, **style)
+    axes.set_xticks(np.linspace(*ends, 3))
+    axes.locator_params(axis="y", nbins=4)
+    axes.tick_params(labelsize=7)
 
 
 def _break_name(target: str) -> str:
@@ -222,11 +233,12 @@ def _break_name(target: str) -> str:
 
 
 def draw_costs(results: Results, test: str, folder: Path) -> Picture | None:
-    """Macro r against seconds."""
-    entries = [e for e in pick_whole(results, test=test) if sum_costs(e) > 0 and np.isfinite(e.macro["r"].value)]
+    """Macro r against seconds, of what learned from the reference training set."""
+    wanted = pick_whole(results, test=test, training=results.suite.reference_training)
+    entries = [e for e in wanted if sum_costs(e) > 0 and np.isfinite(e.macro["r"].value)]
     if len(entries) < 2:
         return None
-    figure, (axes,) = open_figure(7.2, 0.19 * len(entries) + 2.9)
+    figure, (axes,) = open_figure(7.6, 0.12 * len(entries) + 3.2)
     for number, entry in enumerate(entries):
         r, seconds = Quantity.of(entry.macro["r"]), sum_costs(entry)
         style = style_of(number)

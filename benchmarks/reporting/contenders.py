@@ -89,9 +89,15 @@ def list_rivals(results: Results, contest: Contest, test: str) -> list[Entry]:
 
 
 def pick_whole(results: Results, **wanted: Any) -> list[Entry]:
-    """The entries of all training objects with these values; without the single spaces that are read beside others."""
-    whole = set(map(id, results.headline))
-    return [entry for entry in results.pick(**wanted) if id(entry) in whole]
+    """
+    The entries of all training objects with these values.
+
+    They come in the suite's order, without the single spaces that are read beside others.
+    """
+    whole, suite = set(map(id, results.headline)), results.suite
+    models, trainings = list(suite.models), list(suite.trainings)
+    found = [entry for entry in results.pick(**wanted) if id(entry) in whole]
+    return sorted(found, key=lambda entry: (models.index(entry.model), trainings.index(entry.training)))
 
 
 def name_file(*parts: str) -> str:
@@ -166,6 +172,11 @@ def find_headline(results: Results, varies: str = "model") -> Headline | None:
             peers = tuple(name for name in ranked if name != best and ranked[name][0][0] == first)
             return Headline(contest, ranked[best][1], test, peers)
     return None
+
+
+def list_told(results: Results, headline: Headline | None) -> list[str]:
+    """The models that sentences and figures are about: the reference and the headline's."""
+    return list(dict.fromkeys([results.suite.reference_model, *([headline.entry.model] if headline else [])]))
 
 
 def find_floor(results: Results, training: str, test: str) -> Entry | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from benchmarks.reporting.canvas import (
 )
 from benchmarks.reporting.contenders import name_contender, name_model, name_training
 from benchmarks.reporting.degradation import tell_budget
+from benchmarks.reporting.scoreboards import order_spaces
 from benchmarks.results import Entry, Results
 from benchmarks.tables import Quantity
 
@@ -46,7 +48,11 @@ def draw_budgets(results: Results, test: str, folder: Path) -> Picture | None:
         first, last = entries[0].macro["r"].value, entries[-1].macro["r"].value
         said.append(f"{name}: from {first:.2f} with {places[0]:.0f} to {last:.2f} with {places[-1]:.0f}.")
     axes.set_xscale("log")
-    axes.set_xlabel("training objects (of all of them: galaxies)", fontsize=8.5, color=INK)
+    budgets = sorted({entry.budget for entries in paths.values() for entry in entries if entry.budget})
+    axes.set_xticks([*budgets, *(most := [] if places[-1] < 1.2 * budgets[-1] else [places[-1]])],
+                    [*map(str, budgets), *(f"all ({place:.0f})" for place in most)])  # fmt: skip
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("training objects; last, all of them", fontsize=8.5, color=INK)
     axes.set_ylabel("Pearson r, mean over answers", fontsize=8.5, color=INK)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     title = f"Label efficiency on {results.samples[test].title}"
@@ -64,9 +70,10 @@ def _draw_path(axes: Axes, places: list[float], values: list[Quantity], number: 
     axes.fill_between(places, low, high, color=style["color"], alpha=0.13, linewidth=0)
 
 
-def draw_curves(results: Results, folder: Path) -> Picture | None:
-    """R2 on each other survey against the number of its labels that recalibrate."""
-    tests = list(dict.fromkeys(curve.away for curve in results.curves))
+def draw_curves(results: Results, models: Collection[str], folder: Path) -> Picture | None:
+    """R2 of some models on each other survey against the number of its labels that recalibrate."""
+    curves = [curve for curve in results.curves if curve.model in models]
+    tests = list(dict.fromkeys(curve.away for curve in curves))
     if not tests:
         return None
     columns = count_columns(len(tests))
@@ -74,7 +81,7 @@ def draw_curves(results: Results, folder: Path) -> Picture | None:
     figure, axes = open_figure(2.7 * columns + 2.4, 2.9 * lines, lines, columns, share=True)
     named: dict[tuple[str, str], int] = {}
     for one, test in zip(axes, tests, strict=False):
-        for curve in (curve for curve in results.curves if curve.away == test):
+        for curve in (curve for curve in curves if curve.away == test):
             number = named.setdefault((curve.training, curve.model), len(named))
             found = list(curve.recalibration.to_rows())
             label = f"{name_model(results, curve.model)}, {name_training(results, curve.training)}"
@@ -99,7 +106,7 @@ def draw_curves(results: Results, folder: Path) -> Picture | None:
     title = "How few labels of another survey buy the drop back"
     said = [
         f"{results.samples[c.away].title}, {name_model(results, c.model)}: {tell_budget(c.recalibration)}"
-        for c in results.curves
+        for c in curves
     ]
     caption = "An offset and a slope for each answer. Dashed: R2 at home. Bands: 95 % intervals of one draw of labels."
     return save_figure(figure, folder, "recalibration", title, caption, f"{title}. {' '.join(said)}")
@@ -115,10 +122,10 @@ def draw_layers(results: Results, test: str, folder: Path) -> Picture | None:
     grids = {key: grid for key, grid in grids.items() if len(grid) > 1}
     if not grids:
         return None
-    layers, pools = (list(dict.fromkeys(key[part] for grid in grids.values() for key in grid)) for part in (0, 1))
+    layers, pools = order_spaces([key for grid in grids.values() for key in grid])
     columns = min(len(grids), 4)
     lines = -(-len(grids) // columns)
-    size = (1.1 * len(pools) * columns + 2.2, lines * (0.32 * len(layers) + 1.1))
+    size = (1.3 * len(pools) * columns + 1.6, lines * (0.36 * len(layers) + 1.1))
     figure, axes = open_figure(*size, lines, columns, share=True)
     values = [value for grid in grids.values() for value in grid.values()]
     said = []

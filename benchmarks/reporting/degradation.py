@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.galaxies import name_survey
-from benchmarks.reporting.contenders import find_home, name_file, name_model, name_training
-from benchmarks.results import Entry, Results
+from benchmarks.recalibration import Curve
+from benchmarks.reporting.contenders import FLOORS, find_home, name_file, name_model, name_training, pick_whole
+from benchmarks.results import Decomposed, Entry, Recalibrated, Results
 from benchmarks.statistics import Score
 from benchmarks.tables import NOTHING, Content, Quantity, Table
 
@@ -57,9 +58,12 @@ def change_in_percent(home: Score, away: Score) -> Score | None:
 
 
 def tabulate_degradation(results: Results) -> Table | None:
-    """Each contender of all training objects at home, and on every other test."""
+    """Each contender of all training objects at home, and on every other test; one floor is enough."""
     rows = []
-    for entry in results.headline:
+    for entry in pick_whole(results):
+        floor = results.suite.models[entry.model].head in FLOORS
+        if floor and entry.training != results.suite.reference_training:
+            continue
         if entry.test == find_home(results, entry.training):
             for test in results.samples:
                 rows += [_list_change(results, entry, away)
@@ -67,7 +71,7 @@ def tabulate_degradation(results: Results) -> Table | None:
     if not rows:
         return None
     columns = (
-        "contender", "learned from", "home", "test", "its survey was learned from", "r at home", "r there",
+        "contender", "learned from", "test", "its survey was learned from", "r at home", "r there",
         "change of r, %", "R2 at home", "R2 there", "change of R2, %",
     )  # fmt: skip
     meaning = (
@@ -90,41 +94,37 @@ def _list_change(results: Results, home: Entry, away: Entry) -> list[Content]:
         change = Quantity.of(change_in_percent(here, there), 0, sign=True)
         scores += [Quantity.of(here, bare=True), Quantity.of(there), change]
     surveys = "+".join(map(name_survey, results.suite.trainings[home.training].surveys))
-    names = (
-        f"{name_survey(s.survey)}, {WHAT[s.objects]}" for s in (results.samples[home.test], results.samples[away.test])
-    )
+    sample = results.samples[away.test]
     space = f", {home.space}" if results.suite.spaces == "each" and home.space else ""
     who = name_model(results, home.model) + space
     learned = name_training(results, home.training)
     learned += "" if learned == surveys else f" ({surveys})"
-    return [who, learned, *names, "yes" if known else "no", *scores]
+    test = f"{name_survey(sample.survey)}, {WHAT[sample.objects]}"
+    return [who, learned, test, "yes" if known else "no", *scores]
 
 
-def tabulate_drops(results: Results) -> list[Table]:
-    """Where each model's drop comes from, one table a pair of surveys."""
-    tables = []
-    for drop in results.drops:
-        home, away = (name_survey(results.samples[test].survey) for test in (drop.home, drop.away))
-        found: dict[str, dict[str, Score]] = {}
-        for metric, part, score in drop.decomposition.to_rows():
-            found.setdefault(part, {})[metric] = score
-        metrics = [name for name in METRIC if any(name in scores for scores in found.values())]
-        rows: list[list[Content]] = [
-            [words.format(home=home, away=away), *(Quantity.of(found[part].get(name)) for name in metrics)]
-            for part, words in PARTS.items()
-            if part in found
-        ]
-        who = f"{name_model(results, drop.model)} that learned from {name_training(results, drop.training)}"
-        meaning = (
-            f"The same {drop.decomposition.n_objects} sky objects, which nobody learned from, as both surveys see "
-            f"them; only answers and galaxies that have labels in both ({len(drop.decomposition.answers)} answers). "
-            "What is lost is the score before less the score after, each the mean over both orders of changing "
-            "images and labels. Other labels cost also by their own noise: compare the ceilings. 95 % intervals."
-        )
-        name = name_file("drop", drop.training, drop.model, drop.home, drop.away)
-        title = f"Where the drop from {home} to {away} comes from: {who}"
-        tables.append(Table(title, ["", *(METRIC[name] for name in metrics)], rows, meaning, name))
-    return tables
+def tabulate_drop(results: Results, drop: Decomposed) -> Table:
+    """Where a model's drop from one survey to another comes from."""
+    home, away = (name_survey(results.samples[test].survey) for test in (drop.home, drop.away))
+    found: dict[str, dict[str, Score]] = {}
+    for metric, part, score in drop.decomposition.to_rows():
+        found.setdefault(part, {})[metric] = score
+    metrics = [name for name in METRIC if any(name in scores for scores in found.values())]
+    rows: list[list[Content]] = [
+        [words.format(home=home, away=away), *(Quantity.of(found[part].get(name)) for name in metrics)]
+        for part, words in PARTS.items()
+        if part in found
+    ]
+    who = f"{name_model(results, drop.model)} that learned from {name_training(results, drop.training)}"
+    meaning = (
+        f"The same {drop.decomposition.n_objects} sky objects, which nobody learned from, as both surveys see them; "
+        f"only answers and galaxies that have labels in both ({len(drop.decomposition.answers)} answers). What is "
+        "lost is the score before less the score after, each the mean over both orders of changing images and "
+        "labels. Other labels cost also by their own noise: compare the ceilings. 95 % intervals."
+    )
+    name = name_file("drop", drop.training, drop.model, drop.home, drop.away)
+    title = f"Where the drop from {home} to {away} comes from: {who}"
+    return Table(title, ["part", *(METRIC[name] for name in metrics)], rows, meaning, name)
 
 
 def find_pairs(results: Results, entry: Entry) -> list[tuple[Entry, Entry]]:
@@ -133,35 +133,27 @@ def find_pairs(results: Results, entry: Entry) -> list[tuple[Entry, Entry]]:
     return [(home[0], away) for away in results.pick(**_same(entry)) if home and away.test != home[0].test]
 
 
-def tabulate_curves(results: Results) -> list[Table]:
-    """How few labels of each other survey buy the drop back."""
-    tables = []
-    for curve in results.curves:
-        found = curve.recalibration
-        rows: list[list[Content]] = [
-            [
-                budget if budget else "none",
-                *(Quantity.of(scores.get(name), 2 if name == "r2" else 3) for name in METRICS),
-            ]
-            for budget, scores in found.to_rows()
-        ]
-        if found.in_domain is not None:
-            home = results.samples[curve.home].title
-            rows.append([f"at home: {home}", Quantity(float(found.in_domain)), NOTHING, NOTHING])
-        who = f"{name_model(results, curve.model)} that learned from {name_training(results, curve.training)}"
-        meaning = (
-            f"{tell_budget(found)} An offset and a slope for each answer, learned from the labels of so many galaxies "
-            f"of the other survey's training side and scored on its test; means over {found.n_draws} draws of them. "
-            "The interval is of one draw. Pearson r hardly changes: it does not see offset and slope."
-        )
-        name = name_file("recalibration", curve.training, curve.model, curve.away)
-        title = f"{results.samples[curve.away].title}: labels that buy back the drop, {who}"
-        columns = ["labelled galaxies", *(METRIC[metric] for metric in METRICS)]
-        tables.append(Table(title, columns, rows, meaning, name))
-    return tables
+def tabulate_curve(results: Results, curve: Recalibrated) -> Table:
+    """How few labels of another survey buy the drop back."""
+    found = curve.recalibration
+    rows: list[list[Content]] = [
+        [budget or "none", *(Quantity.of(scores.get(name), 2 if name == "r2" else 3) for name in METRICS)]
+        for budget, scores in found.to_rows()
+    ]
+    if found.in_domain is not None:
+        rows.append([f"at home: {results.samples[curve.home].title}", Quantity(found.in_domain), NOTHING, NOTHING])
+    who = f"{name_model(results, curve.model)} that learned from {name_training(results, curve.training)}"
+    meaning = (
+        f"{tell_budget(found)} An offset and a slope for each answer, learned from the labels of so many galaxies of "
+        f"the other survey's training side and scored on its test; means over {found.n_draws} draws of them. The "
+        "interval is of one draw. Pearson r hardly changes: it does not see offset and slope."
+    )
+    name = name_file("recalibration", curve.training, curve.model, curve.away)
+    title = f"{results.samples[curve.away].title}: labels that buy back the drop, {who}"
+    return Table(title, ["labelled galaxies", *(METRIC[metric] for metric in METRICS)], rows, meaning, name)
 
 
-def tell_budget(found: Any) -> str:
+def tell_budget(found: Curve) -> str:
     """How many labels bring half of the lost R2 back."""
     half = found.find_budget()
     if found.in_domain is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,8 +31,8 @@ from benchmarks.results import COPY, Contest, Entry, Results
 from benchmarks.tables import METRICS, NOTHING, Content, Quantity, Table
 
 COLUMNS = (
-    METRICS["r"], METRICS["r2"], METRICS["mae"], "r less the reference's", "p (Holm)", "verdict", "rank",
-    "worst answer", "its r", "runs", "seconds",
+    METRICS["r"], METRICS["r2"], METRICS["mae"], "r less the reference's", "p (Holm)", "verdict", "rank", "runs",
+    "seconds", "worst answer", "its r",
 )  # fmt: skip
 REFERENCE, UNKNOWN = "reference", "not available"
 
@@ -83,10 +83,8 @@ def _list_rival(results: Results, contest: Contest, entry: Entry) -> list[Conten
         worst = [name_worst(results, entry), Quantity.of(entry.worst.score)]
     label = comparison.note if comparison is not None and comparison.note else entry.macro["r"].label
     rank = show_rank(find_rank(contest, entry))
-    return [
-        name_rival(results, contest, entry), *list_scores(entry), *beside, rank, *worst, label,
-        Quantity(sum_costs(entry), digits=1),
-    ]  # fmt: skip
+    cost = Quantity(sum_costs(entry), digits=1)
+    return [name_rival(results, contest, entry), *list_scores(entry), *beside, rank, label, cost, *worst]
 
 
 def list_scores(entry: Entry) -> list[Content]:
@@ -142,14 +140,14 @@ def tabulate_layers(results: Results, test: str) -> list[Table]:
     """Of each contender that reads several spaces, macro r by layer and pooling."""
     found: dict[tuple[str, str], dict[tuple[str, str], Entry]] = {}
     for entry in results.pick(test=test, budget=0):
-        if entry.space:
+        if entry.space and np.isfinite(entry.macro["r"].value):
             layer, _, pool = entry.space.partition("-")
             found.setdefault((entry.model, entry.training), {})[layer, pool] = entry
     tables = []
     for (model, training), entries in found.items():
         if len(entries) == 1:
             continue
-        layers, pools = (list(dict.fromkeys(names)) for names in zip(*entries, strict=True))
+        layers, pools = order_spaces(entries)
         rows = [[layer, *(_show_budget(entries.get((layer, pool))) for pool in pools)] for layer in layers]
         who = f"{name_model(results, model)} on {name_training(results, training)}"
         title = f"{results.samples[test].title}: Pearson r of {who}, by layer and pooling"
@@ -158,6 +156,12 @@ def tabulate_layers(results: Results, test: str) -> list[Table]:
                   name_file("layers", model, training, test))
         )  # fmt: skip
     return tables
+
+
+def order_spaces(spaces: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Layers from the first to the last, poolings from single to joined, of ``("L6", "cls")``."""
+    layers, pools = (set(names) for names in zip(*spaces, strict=True))
+    return sorted(layers, key=lambda name: int(name[1:])), sorted(pools, key=lambda name: (name.count("+"), name))
 
 
 def tabulate_study(results: Results) -> Table:

@@ -17,10 +17,11 @@ from benchmarks.reporting.contenders import (
     find_home,
     iterate_samples,
     list_contests,
+    list_told,
     name_contender,
 )
 from benchmarks.reporting.curves import draw_budgets, draw_curves, draw_layers
-from benchmarks.reporting.degradation import tabulate_curves, tabulate_degradation, tabulate_drops
+from benchmarks.reporting.degradation import tabulate_curve, tabulate_degradation, tabulate_drop
 from benchmarks.reporting.records import (
     tabulate_audit,
     tabulate_costs,
@@ -138,7 +139,7 @@ def _list_cautions(results: Results) -> tuple[tuple[str, str], ...]:
 
 
 def _show_scores(results: Results, headline: Headline | None, figures: Path) -> Section:
-    told = {results.suite.reference_model, headline.entry.model if headline else ""}
+    told = list_told(results, headline)
     first: list[Contest] = []
     rest: list[Contest] = []
     for contest in list_contests(results):
@@ -157,9 +158,17 @@ def _show_shift(results: Results, headline: Headline | None, figures: Path) -> S
     if headline is not None:
         home, *away = follow_headline(results, headline)
         pictures.append(draw_drop(results, home, away, figures))
-    pictures.append(draw_curves(results, figures))
-    tables = (*_keep([tabulate_degradation(results)]), *tabulate_drops(results), *tabulate_curves(results))
-    return Section("On other surveys", tables=tables, pictures=_keep(pictures))
+    told = list_told(results, headline)
+    pictures.append(draw_curves(results, told, figures))
+    first, more = (
+        (
+            *(tabulate_drop(results, drop) for drop in results.drops if (drop.model in told) is is_told),
+            *(tabulate_curve(results, curve) for curve in results.curves if (curve.model in told) is is_told),
+        )
+        for is_told in (True, False)
+    )
+    tables = (*_keep([tabulate_degradation(results)]), *first)
+    return Section("On other surveys", tables=tables, more=more, pictures=_keep(pictures))
 
 
 def _show_answers(results: Results, headline: Headline | None, figures: Path) -> Section:
@@ -170,7 +179,8 @@ def _show_answers(results: Results, headline: Headline | None, figures: Path) ->
     tables, more = (
         _keep(make(results, entry) for entry in group for make in makers) for group in (entries[:1], entries[1:])
     )
-    pictures = _keep(draw_distributions(results, entry, figures) for entry in entries)
+    new = [entry for entry in entries if results.samples[entry.test].objects == "new"]
+    pictures = _keep(draw_distributions(results, entry, figures) for entry in new or entries[:1])
     words = f"Of the best contender, {name_contender(results, headline.entry)}. results.json has them for all."
     return Section("Answer by answer", (words,), tables=tables, more=more, pictures=pictures)
 

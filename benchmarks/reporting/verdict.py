@@ -17,6 +17,7 @@ from benchmarks.reporting.contenders import (
     list_away,
     list_contests,
     list_rivals,
+    list_told,
     name_model,
     name_rival,
     name_training,
@@ -25,6 +26,7 @@ from benchmarks.reporting.degradation import change_in_percent, find_pairs
 from benchmarks.results import Contest, Entry, Results
 from benchmarks.tables import Quantity, show_score
 
+MOST_NAMED = 3
 TOLD, NOT_TOLD = "more than luck explains", "within what luck explains"
 
 
@@ -34,13 +36,14 @@ def tell_answer(results: Results, headline: Headline | None) -> str:
         return "No contender predicts any answer: there is no correlation to report."
     contest, entry = headline.contest, headline.entry
     rivals = list_rivals(results, contest, headline.test)
-    name = name_rival(results, contest, entry)
-    if contest.varies == "model":
-        who = f"Of {len(rivals)} models that learned from {name_training(results, contest.fixed)}, {name} is the best"
-    else:
-        who = f"Of {len(rivals)} training sets for {name_model(results, contest.fixed)}, {name} is the best"
+    name, rank = _quote(name_rival(results, contest, entry)), find_rank(contest, entry)
+    does = "is the best" if rank == (1, 1) else "scores highest"
     if len(rivals) == 1:
         who = f"{name}, which learned from {name_training(results, entry.training)}, was tested"
+    elif contest.varies == "model":
+        who = f"Of {len(rivals)} models that learned from {name_training(results, contest.fixed)}, {name} {does}"
+    else:
+        who = f"Of {len(rivals)} training sets for {name_model(results, contest.fixed)}, {name} {does}"
     start = f"{who} on {name_test(results, headline.test)}, with a Pearson r of {show_score(entry.macro['r'])}"
     start += f" (the mean over {count_answers(results, entry)} answers{_tell_rank(headline)})"
     clauses = [start, *_tell_difference(results, headline), *_tell_losses(results, entry)]
@@ -60,7 +63,10 @@ def _tell_rank(headline: Headline) -> str:
     rank = find_rank(headline.contest, headline.entry)
     if rank is None:
         return ""
-    others = f"; {_join(headline.peers)} may be as good" if headline.peers else ""
+    n = len(headline.peers)
+    others = (
+        f"; {_join([*map(_quote, headline.peers)]) if n <= MOST_NAMED else f'{n} others'} may be as good" if n else ""
+    )
     return f"; rank {show_rank(rank)}{others}"
 
 
@@ -113,7 +119,7 @@ def tell_more(results: Results, headline: Headline | None) -> Iterator[str]:
     """Further findings, a sentence each."""
     if headline is not None:
         yield from _tell_bounds(results, headline)
-    told = {results.suite.reference_model, headline.entry.model if headline is not None else ""}
+    told = list_told(results, headline)
     for contest in list_contests(results):
         if contest.varies == "training" and contest.fixed in told:
             yield from _tell_trainings(results, contest)
@@ -141,14 +147,21 @@ def _tell_trainings(results: Results, contest: Contest) -> Iterator[str]:
     """On the surveys that the reference training set lacks: what other training sets change."""
     model, reference = name_model(results, contest.fixed), name_training(results, contest.reference)
     for test in list_away(results, contest.reference):
+        if results.samples[test].objects != "new":
+            continue
+        known = [one for one in contest.comparisons if one.test == test and np.isfinite(one.difference.value)]
+        told = [one for one in known if one.verdict in ("higher", "lower")]
         parts = [
-            f"{name_training(results, one.model)} changes its r by {show_score(one.difference, sign=True)}, "
-            f"{_judge(one)}"
-            for one in contest.comparisons
-            if one.test == test and np.isfinite(one.difference.value)
+            f"{show_score(one.difference, sign=True)} with {_quote(name_training(results, one.model))}" for one in told
         ]
-        if parts and results.samples[test].objects == "new":
-            yield f"{model} on {name_test(results, test)}, beside learning from {reference}: {'; '.join(parts)}."
+        start = f"{model} on {name_test(results, test)}, beside learning from {reference}: r changes"
+        rest = _join([_quote(name_training(results, one.model)) for one in known if one not in told])
+        if parts:
+            yield f"{start} by {_join(parts)}, {TOLD}{f'; what {rest} changes is {NOT_TOLD}' if rest else ''}."
+        elif known:
+            largest = max(known, key=lambda one: abs(one.difference.value))
+            most = f"{show_score(largest.difference, sign=True)}, with {_quote(name_training(results, largest.model))}"
+            yield f"{start} by at most {most}: {NOT_TOLD}{', as is what the others change' if len(known) > 1 else ''}."
 
 
 def _tell_drops(results: Results, headline: Headline | None) -> Iterator[str]:
@@ -166,6 +179,11 @@ def _tell_drops(results: Results, headline: Headline | None) -> Iterator[str]:
             f"{show_score(parts['image'])}, to other labels: {show_score(parts['annotation'])}"
             f"{population}."
         )
+
+
+def _quote(name: str) -> str:
+    """A name that would fall apart in a sentence."""
+    return f'"{name}"' if ", " in name or " and " in name else name
 
 
 def _join(words: list[str] | tuple[str, ...]) -> str:

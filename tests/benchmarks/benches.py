@@ -122,13 +122,13 @@ def write_bench(
 
 def list_cells(suite: Suite) -> list[Cell]:
     """Every training set, model and seed; where there are budgets or single spaces, those as well."""
-    spaces = ["L1-cls", "L2-cls"] if suite.spaces == "each" else ["L2-cls"]
+    spaces = ["L2-cls"] if suite.spaces == "joined" else ["L2-cls", "L1-cls"]
     return [
         Cell(training, name, seed, "" if model.finetune else space, budget)
         for training in suite.trainings
         for name, model in suite.models.items()
         for space in (spaces if model.head else spaces[:1])
-        for budget in (*suite.budgets, 0)
+        for budget in ((*suite.budgets, 0) if space == "L2-cls" else (0,))
         for seed in range(suite.seeds.heads if model.head else suite.seeds.finetunes)
     ]
 

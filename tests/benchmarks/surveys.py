@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from benchmarks.galaxies import Galaxies
 from embeddings.questions import Question
 
 QUESTIONS = (Question("shape", ("round", "flat")), Question("arms", ("yes", "no"), "shape_flat"))
 SKY = np.random.default_rng(0).beta(1, 1, (400, 2))  # what each object truly is
 
 
-def see(survey: str, objects: np.ndarray, seed: int, offset: float = 0.0) -> Galaxies:
+@dataclass(frozen=True)
+class Seen:
+    """What a survey shows of some objects, one a row."""
+
+    survey: str
+    ids: np.ndarray
+    X: np.ndarray
+    Y: np.ndarray
+    votes: np.ndarray
+    totals: np.ndarray
+    objects: np.ndarray
+
+
+def see(survey: str, objects: np.ndarray, seed: int, offset: float = 0.0) -> Seen:
     """A survey whose vectors show the truth with noise, and thirty volunteers."""
     rng = np.random.default_rng(seed)
     truth = np.stack([SKY[objects, 0], 1 - SKY[objects, 0], SKY[objects, 1], 1 - SKY[objects, 1]], axis=1)
@@ -23,10 +37,10 @@ def see(survey: str, objects: np.ndarray, seed: int, offset: float = 0.0) -> Gal
     Y = np.divide(votes, totals, out=np.full_like(votes, np.nan), where=totals > 0)
     votes[np.isnan(Y)] = np.nan
     ids = np.array([f"{survey}-{number}" for number in objects])
-    return Galaxies(survey, ids, X.astype(np.float32), Y, votes, totals, objects)
+    return Seen(survey, ids, X.astype(np.float32), Y, votes, totals, objects)
 
 
-def see_all() -> list[Galaxies]:
+def see_all() -> list[Seen]:
     """Two surveys that overlap, and a third of half the objects of the first."""
     north, south = np.arange(0, 300), np.arange(150, 400)
     return [see("north", north, 1), see("south", south, 2, 0.3), see("infrared", north[::2], 3, 0.1)]
