@@ -159,7 +159,7 @@ def prepare(suite: Suite, folder: Path, supply: Supply, say: Say = lambda line: 
 
 
 def _base_size(suite: Suite, survey: str) -> int:
-    """The size of the store that labels and audits are read from, one for all surveys if any; 0: the suite's."""
+    """The size of the store that labels and audits are read from, if possible one for all; 0 is the suite's own."""
     sizes = [{size for name, size in _list_sizes(suite) if name == each} for each in suite.surveys]
     own = {size for name, size in _list_sizes(suite) if name == survey}
     return min(set.intersection(*sizes) or own)

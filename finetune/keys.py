@@ -103,7 +103,7 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[Key]:
         section, optional = _find_section(field)
         if section is None or optional:
             required = field.is_required()
-            default = None if required else field.default
+            default = None if required else field.get_default(call_default_factory=True)
             yield Key(prefix + name, _describe(field), default, required, field.description or "", _list_choices(field))
         if section is not None:
             yield from _walk(section, f"{prefix}{name}.")

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from sommelier.benchmark import benchmark
 from sommelier.group import PATH, as_json, explain_stop, print_table, print_warnings, show_progress
 
-if TYPE_CHECKING:
-    pass
-
 
 @benchmark.command("run")
 @click.argument("suite")
-@click.option("-o", "--output", type=PATH, help="Folder of the results; benchmarks/SUITE by default.")
+@click.option("-o", "--output", type=PATH, help="Folder of the results; results/SUITE by default.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="In place of the file's; repeat for several."
 )

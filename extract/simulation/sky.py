@@ -222,12 +222,17 @@ def render_part(root: Path, sky: Sky, start: int) -> int:
     return start
 
 
+def start_volunteers(survey: str, seed: int) -> np.random.Generator:
+    """What a survey's volunteers say is drawn from this: first how they disagree, then how many look, then votes."""
+    return np.random.default_rng([seed, 3, *survey.encode()])
+
+
 def _write_release(folder: Path, survey: str, truth: pd.DataFrame, sight: pd.DataFrame, seed: int) -> None:
     """Let volunteers classify a survey's images, and write its tables."""
     truth = truth.loc[sight.index]
     campaign = CAMPAIGNS[CAMPAIGN[survey]]
-    rng = np.random.default_rng([seed, 3, *survey.encode()])
-    shares = expect_shares(truth, sight, campaign, rng)
+    rng = start_volunteers(survey, seed)
+    shares = expect_shares(truth, sight, campaign, rng)  # first of all, so that `read_chances` can draw it again
     votes = walk_tree(shares, campaign, draw_volunteers(survey, len(truth), rng), rng)
     if survey == "ukidss":
         write_ukidss(folder, truth, votes, seed)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from finetune.config import Config, ConfigError, is_smaller_better, list_changes, list_shipped, load_config, read_config
 from finetune.keys import list_keys
+from tests.keys import tabulate_keys
 
 ROOT = Path(__file__).parents[2]
 KEYS = list_keys(Config)
@@ -293,18 +294,7 @@ def test_published_stages_are_the_studys(name: str) -> None:
 
 def test_every_key_is_in_the_documentation() -> None:
     text = (ROOT / "docs/finetuning.md").read_text()
-    rows = re.findall(r"^\| `([a-z0-9_.]+)` \| (.*?) \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
-    documented = {name: (default.strip("`"), allowed, meaning) for name, default, allowed, meaning in rows}
-    shown = {
-        name: ("required" if key.required else _show(key.default), key.allowed, key.meaning)
-        for name, key in KEYS.items()
-    }
-    assert documented == shown
-    assert list(documented) == list(KEYS)  # in the order of the file
-
-
-def _show(value: object) -> str:
-    return yaml.safe_dump(list(value) if isinstance(value, tuple) else value, default_flow_style=True).split("\n")[0]
+    assert tabulate_keys(Config) in text
 
 
 def test_every_key_has_an_effect_somewhere() -> None:
