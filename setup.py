@@ -28,7 +28,7 @@ setup(
         "heads",
     ],
     package_data={
-        "benchmarks": ["templates/*"],
+        "benchmarks": ["suites/*.yaml", "templates/*"],
         "embeddings": ["FORMAT.md"],
         "finetune": ["configs/*.yaml", "templates/*.md"],
     },

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def read_outcome(folder: Path, cell: Cell, key: str = "") -> Outcome | None:
             return None
         if hashlib.sha256(raw).hexdigest() != record["predictions_sha256"]:
             return None
-        with np.load(file.with_suffix(".npz"), allow_pickle=False) as saved:
+        with np.load(BytesIO(raw), allow_pickle=False) as saved:
             predictions = {name: saved[name] for name in saved.files}
         return Outcome(cell, record["key"], record["n_train"], predictions, record["costs"], record["details"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -131,12 +131,13 @@ class Changes:
         return Table("What changed in the suite", ["key", "A", "B"], rows, "", "suite-changes")
 
     def tabulate_scores(self) -> Table:
-        """Pearson r in both, the difference and what to think of it."""
+        """Pearson r in both, the difference and what to think of it; without those that have none in either."""
         rows = [
             [change.name, change.contender[-1], Quantity.of(change.before), Quantity.of(change.after),
              NOTHING if change.difference is None else Quantity.of(change.difference, 3, sign=True),
              Quantity(change.p_family, digits=4), change.verdict, change.note]
             for change in self.scores
+            if np.isfinite([change.before.value, change.after.value]).any()
         ]  # fmt: skip
         columns = ["contender", "test", "r in A", "r in B", "B less A", "p (Holm)", "verdict", "note"]
         meaning = (

@@ -204,12 +204,14 @@ def tune_cell(bench: Bench, cell: Cell, keys: Mapping[Cell, str], split: SkySpli
     SommelierError
     """
     from finetune.run import finetune
+    from finetune.tracking import LOG, read_log
 
     reset_peak()
     config, key = write_config(bench, cell, keys, split), keys[cell]
     with supply.watch(f"Fine-tuning {cell.name}", "reading images") as report:
         run = finetune(config, report=report)
-    trained = sum(float(epoch.get("seconds", 0)) for epoch in run.metrics["history"])
+    log = read_log(run.folder / LOG)
+    trained = sum(float(entry.get("seconds", 0)) for entry in log if entry.get("kind") == "epoch")
     peak, before = measure_peak(), sum(cost["seconds"] for cost in supply.costs.values())
     tuned = embed_tuned(bench, cell, key, supply)
     embedded = sum(cost["seconds"] for cost in supply.costs.values()) - before

@@ -105,7 +105,7 @@ class Bench:
         ]
         record = [
             vars(cell), chosen, self.split_digest, self.suite.protocol, [q.to_dict() for q in self.questions],
-            self.suite.models[cell.model].model_dump(mode="json", exclude={"seeds", "trainings", "budgets"}),
+            self.suite.models[cell.model].model_dump(mode="json", include={"head", "embeddings"}),
             self.suite.trainings[cell.training].model_dump(mode="json"), self.suite.test_size,
             [digest_arrays(self.labels(cell, group), gather(group, self.tables, "votes")) for group in groups],
             [(s.name, digest_arrays(s.ids)) for s in self.list_tests(cell)], extra,

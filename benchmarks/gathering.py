@@ -26,7 +26,7 @@ from heads.metrics import score_pooled
 
 Array = np.ndarray[Any, Any]
 PER_TARGET = ("r", "r2", "mae", "bias")
-CEILING_RESAMPLES = 2000
+CEILING_RESAMPLES = CURVE_RESAMPLES = 2000
 Report = Callable[[int, int, int], None]
 
 
@@ -61,7 +61,7 @@ def read_results(folder: Path, report: Report | None = None) -> Results:
     samples = {name: Sample.read(folder / SAMPLES / f"{name}.npz") for name in record["samples"]}
     cells = [Cell(**one) for one in record["cells"]]
     tests = {name: sample for name, sample in samples.items() if sample.objects != "pool"}
-    entries = list(score_entries(folder, suite, questions, tests, cells, report))
+    entries = list(score_entries(folder, suite, questions, tests, cells, record["joined_space"], report))
     results = Results(
         folder, record, suite, questions, tests, entries, _score_copies(suite, tests),
         {}, list_contests(suite, entries, record["joined_space"]),
@@ -106,10 +106,13 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def score_entries(
     folder: Path, suite: Suite, questions: Sequence[Question], tests: Mapping[str, Sample], cells: Sequence[Cell],
-    report: Report | None = None,
+    joined: str, report: Report | None = None,
 ) -> Iterator[Entry]:  # fmt: skip
     """
     Score every contender on every test, all its seeds together.
+
+    Budgets and single layers are points of curves, which nothing is tested against: their intervals come from fewer
+    resamples.
 
     Yields
     ------
@@ -118,9 +121,15 @@ def score_entries(
     contenders: dict[tuple[str, str, str, int], list[Cell]] = {}
     for cell in cells:
         contenders.setdefault(cell.contender, []).append(cell)
-    resamplings = {name: Resampling(sample.groups, 0, suite.resamples) for name, sample in tests.items()}
+    resamplings = {
+        (name, n): Resampling(sample.groups, 0, n)
+        for name, sample in tests.items()
+        for n in (suite.resamples, CURVE_RESAMPLES)
+    }
     done, total = 0, len(contenders) * len(tests)
     for group in sorted(contenders.values(), key=lambda group: _find_place(suite, group[0])):
+        on_curve = group[0].budget > 0 or (suite.spaces != "each" and group[0].space not in ("", joined))
+        n = CURVE_RESAMPLES if on_curve else suite.resamples
         outcomes = {cell.seed: require_outcome(folder / CELLS, cell) for cell in group}
         for name, sample in tests.items():
             if report:
@@ -130,7 +139,7 @@ def score_entries(
             costs = _average([outcome.costs for outcome in outcomes.values()])
             n_train = int(np.mean([outcome.n_train for outcome in outcomes.values()]))
             yield _score(
-                suite, list_targets(questions), sample, group[0], predictions, resamplings[name], n_train, costs
+                suite, list_targets(questions), sample, group[0], predictions, resamplings[name, n], n_train, costs
             )
 
 

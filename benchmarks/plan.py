@@ -31,7 +31,7 @@ def plan_cells(suite: Suite, layers: Sequence[int], most: int) -> list[Cell]:
     layers : sequence of int
         That the frozen stores hold, counted from 1.
     most : int
-        Sky objects of the reference training set: budgets of as many and more are left out.
+        Sky objects that every seed has of the reference training set: budgets of as many and more are left out.
     """
     names = [*order_finetunes(suite), *(name for name, model in suite.models.items() if model.head)]
     return [

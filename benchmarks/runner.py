@@ -28,7 +28,7 @@ from benchmarks.material import (
     read_table,
     share_questions,
 )
-from benchmarks.plan import plan_cells
+from benchmarks.plan import list_seeds, plan_cells
 from benchmarks.report import write_report
 from benchmarks.results import CELLS, FORMAT, KIND, RECORD, SAMPLES, SPLIT, SUITE, VERSION, Results
 from benchmarks.splits import SkySplit, cut_stores
@@ -83,8 +83,7 @@ def run_suite(
         _write_text(folder / SUITE, suite.to_yaml())
         supply = Supply(suite, folder / CACHE, watch)
         prepared = prepare(suite, folder, supply, say)
-        most = sum(_count_training(prepared.bench.tables, suite, suite.reference_training).values())
-        cells = plan_cells(suite, prepared.layers, most)
+        cells = plan_cells(suite, prepared.layers, _count_least(prepared.bench.tables, suite))
         done = _compute(prepared, cells, supply, jobs, say, watch)
         record = _describe(prepared, cells, supply, started)
         _write_json(folder / RECORD, record)
@@ -274,6 +273,13 @@ def _count_training(tables: Mapping[str, SurveyTable], suite: Suite, name: str) 
     """Sky objects of each survey in a training set, with the first seed."""
     rows = draw_training(tables, suite, name, suite.seeds.first)
     return {survey: count_objects({survey: own}, tables) for survey, own in rows.items()}
+
+
+def _count_least(tables: Mapping[str, SurveyTable], suite: Suite) -> int:
+    """The least sky objects that any seed has of the reference training set."""
+    seeds = {seed for model in suite.models for seed in list_seeds(suite, model)}
+    drawn = (draw_training(tables, suite, suite.reference_training, seed) for seed in seeds)
+    return min(count_objects(rows, tables) for rows in drawn)
 
 
 def _describe_surveys(bench: Bench) -> dict[str, Any]:

@@ -109,7 +109,8 @@ class Sample:
             When it is missing or damaged.
         """
         try:
-            with np.load(file, allow_pickle=False) as saved:
+            # numpy itself would leave a damaged file open
+            with file.open("rb") as raw, np.load(raw, allow_pickle=False) as saved:
                 arrays = {name: saved[name] for name in saved.files}
             survey, objects = str(arrays.pop("survey")), str(arrays.pop("objects"))
             properties = {name.removeprefix(PROPERTY): arrays[name] for name in arrays if name.startswith(PROPERTY)}

@@ -198,8 +198,6 @@ def explain_unknown(name: str, keys: dict[str, Key]) -> str:
     """Say that there is no such key, and which is meant: one of that name elsewhere, or the nearest in its section."""
     section, _, last = name.rpartition(".")
     elsewhere = [key for key in keys if key.rpartition(".")[2] == last]
-    if elsewhere:
-        return f"there is no key {name!r}. Did you mean " + " or ".join(map(repr, elsewhere)) + "?"
     start = f"{section}." if section else ""
     depth = name.count(".")
     paths = [parts for parts in (key.split(".") for key in keys) if len(parts) > depth]
@@ -207,6 +205,8 @@ def explain_unknown(name: str, keys: dict[str, Key]) -> str:
         parts[depth] for parts in paths if not depth or find_key(section, [".".join(parts[:depth])])
     )
     near = did_you_mean(last, siblings, limit=len(siblings))
+    if elsewhere and not (near.startswith("Did") and all("*" in key for key in elsewhere)):
+        return f"there is no key {name!r}. Did you mean " + " or ".join(map(repr, elsewhere)) + "?"
     if near.startswith("Did"):  # whole keys, to be copied
         near = near.replace(" '", f" '{start}")
     return f"there is no key {name!r}. {near}"

@@ -16,7 +16,7 @@ from embeddings.files import replace_file
 
 # Okabe & Ito (2008), Color Universal Design, without yellow, which is faint on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = ("o", "D", "s", "^", "v", "P", "X", "*", "<", ">")
+MARKERS = ("o", "D", "s", "^", "v", "p", "<", ">", "h", "d")
 INK, FAINT, GRID = "#1b1f24", "#5b6570", "#dde1e6"
 CEILING_COLOUR, COPY_COLOUR = "#B8860B", "#7a5195"
 DPI = 130

@@ -235,12 +235,12 @@ def _break_name(target: str) -> str:
 def draw_costs(results: Results, test: str, folder: Path) -> Picture | None:
     """Macro r against seconds, of what learned from the reference training set."""
     wanted = pick_whole(results, test=test, training=results.suite.reference_training)
-    entries = [e for e in wanted if sum_costs(e) > 0 and np.isfinite(e.macro["r"].value)]
+    entries = [e for e in wanted if sum_costs(results, e) > 0 and np.isfinite(e.macro["r"].value)]
     if len(entries) < 2:
         return None
     figure, (axes,) = open_figure(7.6, 0.12 * len(entries) + 3.2)
     for number, entry in enumerate(entries):
-        r, seconds = Quantity.of(entry.macro["r"]), sum_costs(entry)
+        r, seconds = Quantity.of(entry.macro["r"]), sum_costs(results, entry)
         style = style_of(number)
         if r.has_interval:
             axes.vlines(seconds, r.low, r.high, color=style["color"], linewidth=1.3)
@@ -250,19 +250,21 @@ def draw_costs(results: Results, test: str, folder: Path) -> Picture | None:
             linestyle="",
             markersize=7,
             markeredgecolor="white",
-            label=name_contender(results, entry),
+            label=name_model(results, entry.model),
             **style,
         )
     axes.set_xscale("log")
-    axes.set_xlabel("seconds of one run: fine-tune, its embeddings, fit", fontsize=8.5, color=INK)
+    axes.set_xlabel("seconds of one run: fine-tunes, their embeddings, fit", fontsize=8.5, color=INK)
     axes.set_ylabel("Pearson r, mean over answers", fontsize=8.5, color=INK)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
-    title = f"Score against cost on {results.samples[test].title}"
+    learned = name_training(results, results.suite.reference_training)
+    title = f"Score against cost: learned from {learned}, tested on {results.samples[test].title}"
     best = max(entries, key=lambda entry: entry.macro["r"].value)
-    fast = min(entries, key=sum_costs)
-    alt = (
-        f"{title}. Highest: {name_contender(results, best)}, r {best.macro['r'].value:.2f} in {sum_costs(best):.3g} s. "
-        f"Fastest: {name_contender(results, fast)}, r {fast.macro['r'].value:.2f} in {sum_costs(fast):.3g} s."
-    )
+    fast = min(entries, key=lambda entry: sum_costs(results, entry))
+    said = [
+        f"{what}: {name_model(results, one.model)}, r {one.macro['r'].value:.2f} in {sum_costs(results, one):.3g} s."
+        for what, one in (("Highest", best), ("Fastest", fast))
+    ]
+    alt = f"{title}. {' '.join(said)}"
     caption = "Frozen embeddings, which all heads share, are not counted; the table of costs has them. 95 % intervals."
     return save_figure(figure, folder, "cost", title, caption, alt)

@@ -14,6 +14,7 @@ from benchmarks.galaxies import name_survey
 from benchmarks.results import Contest, Entry, Results
 from benchmarks.samples import Sample
 from benchmarks.statistics import ModelScores
+from benchmarks.suite import FROZEN
 
 MEAN = "mean"  # the head that looks at no image
 FLOORS = (MEAN, "random")
@@ -64,14 +65,6 @@ def name_contender(results: Results, entry: Entry) -> str:
 def name_training(results: Results, training: str) -> str:
     """As astronomers write the survey, where a training set is called as one; else its own name."""
     return name_survey(training) if training in results.suite.surveys else training
-
-
-def name_worst(results: Results, entry: Entry) -> str:
-    """The answer that an entry predicts worst; empty without any."""
-    if entry.worst is None:
-        return ""
-    target = entry.worst.target
-    return results.targets[int(target)] if target.isdecimal() else target
 
 
 def name_rival(results: Results, contest: Contest, entry: Entry) -> str:
@@ -186,9 +179,13 @@ def find_floor(results: Results, training: str, test: str) -> Entry | None:
     return found[0] if found else None
 
 
-def sum_costs(entry: Entry) -> float:
-    """Seconds of one run of the contender: fit, fine-tune and the embeddings made with it; NaN where not known."""
+def sum_costs(results: Results, entry: Entry) -> float:
+    """Seconds of one run: fit, and the fine-tunes that it is or needs, with their embeddings; NaN where not known."""
     known = [float(entry.costs[name]) for name in COSTS if is_number(entry.costs.get(name))]
+    model = results.suite.models[entry.model]
+    before = model.set.get("init") if model.embeddings == FROZEN else model.embeddings
+    for one in results.pick(training=entry.training, model=before, test=entry.test, budget=0):
+        known.append(sum_costs(results, one))
     return float(sum(known)) if known else float("nan")
 
 

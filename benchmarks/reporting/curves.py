@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
+from benchmarks.recalibration import Curve
 from benchmarks.reporting.canvas import (
     FAINT,
     INK,
@@ -47,11 +49,11 @@ def draw_budgets(results: Results, test: str, folder: Path) -> Picture | None:
         _draw_path(axes, places, [Quantity.of(entry.macro["r"]) for entry in entries], number, name)
         first, last = entries[0].macro["r"].value, entries[-1].macro["r"].value
         said.append(f"{name}: from {first:.2f} with {places[0]:.0f} to {last:.2f} with {places[-1]:.0f}.")
-    axes.set_xscale("log")
     budgets = sorted({entry.budget for entries in paths.values() for entry in entries if entry.budget})
-    axes.set_xticks([*budgets, *(most := [] if places[-1] < 1.2 * budgets[-1] else [places[-1]])],
-                    [*map(str, budgets), *(f"all ({place:.0f})" for place in most)])  # fmt: skip
-    axes.set_xticks([], minor=True)
+    ticks = {float(budget): str(budget) for budget in budgets}
+    if places[-1] > 1.2 * budgets[-1]:  # else the two would lie on each other
+        ticks[places[-1]] = f"all ({places[-1]:.0f})"
+    _scale_axis(axes, ticks)
     axes.set_xlabel("training objects; last, all of them", fontsize=8.5, color=INK)
     axes.set_ylabel("Pearson r, mean over answers", fontsize=8.5, color=INK)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
@@ -62,7 +64,7 @@ def draw_budgets(results: Results, test: str, folder: Path) -> Picture | None:
     return save_figure(figure, folder, f"budgets-{test}", title, caption, f"{title}. {' '.join(said)}")
 
 
-def _draw_path(axes: Axes, places: list[float], values: list[Quantity], number: int, label: str) -> None:
+def _draw_path(axes: Axes, places: list[float], values: list[Quantity], number: int, label: str = "") -> None:
     style = style_of(number)
     axes.plot(places, [one.value for one in values], label=label, linewidth=1.5, markersize=5, **style)
     ends = [(one.low, one.high) if one.has_interval else (one.value, one.value) for one in values]
@@ -79,30 +81,22 @@ def draw_curves(results: Results, models: Collection[str], folder: Path) -> Pict
     columns = count_columns(len(tests))
     lines = -(-len(tests) // columns)
     figure, axes = open_figure(2.7 * columns + 2.4, 2.9 * lines, lines, columns, share=True)
-    named: dict[tuple[str, str], int] = {}
+    named = list(dict.fromkeys((curve.training, curve.model) for curve in curves))
     for one, test in zip(axes, tests, strict=False):
+        ticks: dict[float, str] = {}
         for curve in (curve for curve in curves if curve.away == test):
-            number = named.setdefault((curve.training, curve.model), len(named))
-            found = list(curve.recalibration.to_rows())
-            label = f"{name_model(results, curve.model)}, {name_training(results, curve.training)}"
-            least = min(budget for budget, _ in found if budget) if len(found) > 1 else 1
-            places = [float(budget or least / 3) for budget, _ in found]  # none has no place on a log scale
-            _draw_path(one, places, [Quantity.of(scores["r2"]) for _, scores in found], number, label)
-            if curve.recalibration.in_domain is not None:
-                one.axhline(curve.recalibration.in_domain, color=style_of(number)["color"], linestyle="--", linewidth=1)
-            ticks = [
-                (place, str(budget) if budget else "none") for place, (budget, _) in zip(places, found, strict=True)
-            ]
-        one.set_xscale("log")
-        one.set_xticks(*map(list, zip(*ticks, strict=True)))
-        one.set_xticks([], minor=True)
+            ticks |= _draw_curve(one, curve.recalibration, named.index((curve.training, curve.model)))
+        _scale_axis(one, ticks)
         one.set_title(results.samples[test].title, fontsize=9, color=INK, loc="left")
         one.set_xlabel("labelled galaxies of this survey", fontsize=8.5, color=INK)
     hide_rest(axes, len(tests))
     axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], LOWEST))
     axes[0].set_ylabel("R2, mean over answers", fontsize=8.5, color=INK)
-    lines_, labels = axes[0].get_legend_handles_labels()
-    figure.legend(lines_, labels, loc="outside right upper", fontsize=8, frameon=False)
+    handles = [
+        Line2D([], [], label=f"{name_model(results, model)}, {name_training(results, training)}", **style_of(number))
+        for number, (training, model) in enumerate(named)
+    ]
+    figure.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False)
     title = "How few labels of another survey buy the drop back"
     said = [
         f"{results.samples[c.away].title}, {name_model(results, c.model)}: {tell_budget(c.recalibration)}"
@@ -110,6 +104,24 @@ def draw_curves(results: Results, models: Collection[str], folder: Path) -> Pict
     ]
     caption = "An offset and a slope for each answer. Dashed: R2 at home. Bands: 95 % intervals of one draw of labels."
     return save_figure(figure, folder, "recalibration", title, caption, f"{title}. {' '.join(said)}")
+
+
+def _draw_curve(axes: Axes, curve: Curve, number: int) -> dict[float, str]:
+    """One contender's R2 by labels, and where its axis has ticks: no label has no place on a logarithmic scale."""
+    rows = list(curve.to_rows())
+    least = min((budget for budget, _ in rows if budget), default=3)
+    places = [float(budget or least / 3) for budget, _ in rows]
+    _draw_path(axes, places, [Quantity.of(scores["r2"]) for _, scores in rows], number)
+    if curve.in_domain is not None:
+        axes.axhline(curve.in_domain, color=style_of(number)["color"], linestyle="--", linewidth=1)
+    return {place: str(budget or "none") for place, (budget, _) in zip(places, rows, strict=True)}
+
+
+def _scale_axis(axes: Axes, ticks: dict[float, str]) -> None:
+    """A logarithmic axis with these ticks alone."""
+    axes.set_xscale("log")
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    axes.set_xticks([], minor=True)
 
 
 def draw_layers(results: Results, test: str, folder: Path) -> Picture | None:
@@ -151,7 +163,7 @@ def _write_values(axes: Axes, field: Array, low: float, high: float) -> None:
     """The numbers, light on dark and dark on light."""
     for (row, column), value in np.ndenumerate(field):
         if np.isfinite(value):
-            share = (value - low) / (high - low) if high > low else 1
+            share = (value - low) / (high - low) if high > low else 0
             axes.text(
                 column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if share < 0.5 else INK
             )

@@ -71,7 +71,7 @@ def tabulate_degradation(results: Results) -> Table | None:
     if not rows:
         return None
     columns = (
-        "contender", "learned from", "test", "its survey was learned from", "r at home", "r there",
+        "contender", "learned from", "test", "learned from too", "r at home", "r there",
         "change of r, %", "R2 at home", "R2 there", "change of R2, %",
     )  # fmt: skip
     meaning = (

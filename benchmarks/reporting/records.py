@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,26 +67,33 @@ def tabulate_trainings(results: Results) -> Table | None:
 
 
 def tabulate_audit(results: Results) -> Table | None:
-    """What each test of the audit found, before anything was left out; None where there was no audit."""
-    rows: list[list[Content]] = []
-    for audit in results.record.get("audit", []):
-        who = [name_training(results, str(audit.get("training", NOTHING))), name_test(results, audit.get("test", ""))]
-        for test in audit.get("tests", []):
-            if test.get("checkable"):
-                found: list[Content] = [int(test["rows"]), int(test["objects"]), str(test.get("how", ""))]
-            else:
-                found = [UNCHECKABLE, UNCHECKABLE, str(test.get("reason") or test.get("how", ""))]
-            rows.append([*who, int(audit.get("n", 0)), str(test.get("test", "")), *found])
-        total = audit.get("found", {})
-        if total:
-            least = "" if total.get("complete", True) else "at least "
-            rows.append([*who, int(audit.get("n", 0)), "any", *(f"{least}{total[key]}" for key in ("rows", "objects")),
-                         "found by any test" if not least else "not every row could be tested"])  # fmt: skip
-    if not rows:
+    """Sky objects of each test that each comparison found in each training set; None where there was no audit."""
+    audits = [audit for audit in results.record.get("audit", []) if audit.get("tests")]
+    if not audits:
         return None
-    columns = ["learned from", "test", "its rows", "compared", "rows found", "sky objects found", "what is the same"]
-    meaning = "Galaxies of a test that were also learned from. Not checkable is not the same as none found."
-    return Table("Leakage audit", columns, rows, meaning, "audit")
+    kinds = list(dict.fromkeys(test["test"] for audit in audits for test in audit["tests"]))
+    rows: list[list[Content]] = []
+    for audit in audits:
+        found = {test["test"]: test for test in audit["tests"]}
+        total = audit.get("found", {})
+        least = "" if total.get("complete", True) else "at least "
+        rows.append(
+            [name_training(results, str(audit.get("training", NOTHING))), name_test(results, audit.get("test", "")),
+             int(audit.get("n", 0)), *(_show_found(found.get(kind)) for kind in kinds),
+             f"{least}{total['objects']}" if least else int(total.get("objects", 0))]
+        )  # fmt: skip
+    tests = [test for audit in audits for test in audit["tests"]]
+    hows = dict.fromkeys(f"{test['test']}: {test['how']}" for test in tests if test.get("checkable"))
+    reasons = dict.fromkeys(f"{test['test']}, {test['reason']}" for test in tests if not test.get("checkable"))
+    blind = f" Not checkable, which is not the same as none found: {'; '.join(reasons)}." if reasons else ""
+    meaning = f"Sky objects of the test that were also learned from. What is the same: {'; '.join(hows)}.{blind}"
+    return Table("Leakage audit", ["learned from", "test", "its rows", *kinds, "any"], rows, meaning, "audit")
+
+
+def _show_found(test: dict[str, Any] | None) -> Content:
+    if test is None:
+        return NOTHING
+    return int(test["objects"]) if test.get("checkable") else UNCHECKABLE
 
 
 def name_test(results: Results, test: str) -> str:
@@ -127,7 +135,8 @@ def tabulate_costs(results: Results) -> Table:
     rows: list[list[Content]] = []
     for made in results.record.get("costs", {}).get("extraction", []):
         size = f", {made['size']} px" if made.get("size") else ""
-        what = f"embeddings of {name_survey(str(made.get('survey', '')))}{size}, {made.get('backbone', '')}"
+        backbone = Path(str(made.get("backbone", ""))).name  # of a fine-tune it is the run's folder
+        what = f"embeddings of {name_survey(str(made.get('survey', '')))}{size}, {backbone}"
         images = int(made["images"]) if is_number(made.get("images")) else NOTHING
         rows.append([what, images, _second(made.get("seconds")), NOTHING, NOTHING, NOTHING, NOTHING,
                      str(made.get("device", NOTHING))])  # fmt: skip
@@ -177,7 +186,8 @@ def _describe(store: dict[str, Any]) -> list[Content]:
     weights = str(made.get("model", {}).get("weights_sha256", NOTHING))[:16]
     images = ", ".join(f"{key} {value}" for key, value in made.get("images", {}).items() if value is not None)
     size = int(store["size"]) if is_number(store.get("size")) else NOTHING
-    layers = ", ".join(made.get("layers", [])) or NOTHING
+    names = [str(name).partition("-") for name in made.get("layers", [])]
+    layers = "; ".join(", ".join(dict.fromkeys(name[part] for name in names)) for part in (0, 2)) if names else NOTHING
     return [str(store.get("path", NOTHING)), size, str(store.get("backbone", NOTHING)), weights, layers,
             str(made.get("precision", NOTHING)), images or NOTHING]  # fmt: skip
 

@@ -23,7 +23,6 @@ from benchmarks.reporting.contenders import (
     name_model,
     name_rival,
     name_training,
-    name_worst,
     pick_whole,
     sum_costs,
 )
@@ -50,8 +49,8 @@ def tabulate_contest(results: Results, contest: Contest, test: str) -> Table | N
     meaning = (
         f"95 % intervals over galaxies and, where there are several runs, over seeds. Differences in r from {fixed} "
         "are paired: both were tested on the same galaxies; p and verdict are corrected (Holm) for all comparisons "
-        "with it, on all tests. Ranks hold together with a confidence of 95 %. Seconds are those of one run, without "
-        "the frozen embeddings, which all share."
+        "with it, on all tests. Ranks hold together with a confidence of 95 %. Seconds are those of one run, with "
+        "the fine-tune that it needs and without the frozen embeddings, which all share."
     )
     title = f"{sample.title}: {describe_contest(results, contest)} ({over})"
     return Table(
@@ -80,10 +79,10 @@ def _list_rival(results: Results, contest: Contest, entry: Entry) -> list[Conten
         beside = [difference, Quantity(comparison.p_family, digits=4), comparison.verdict]
     worst: list[Content] = [NOTHING, NOTHING]
     if entry.worst is not None and np.isfinite(entry.macro["r"].value):
-        worst = [name_worst(results, entry), Quantity.of(entry.worst.score)]
+        worst = [entry.worst.target, Quantity.of(entry.worst.score)]
     label = comparison.note if comparison is not None and comparison.note else entry.macro["r"].label
     rank = show_rank(find_rank(contest, entry))
-    cost = Quantity(sum_costs(entry), digits=1)
+    cost = Quantity(sum_costs(results, entry), digits=1)
     return [name_rival(results, contest, entry), *list_scores(entry), *beside, rank, label, cost, *worst]
 
 

@@ -159,15 +159,17 @@ def _show_shift(results: Results, headline: Headline | None, figures: Path) -> S
         home, *away = follow_headline(results, headline)
         pictures.append(draw_drop(results, home, away, figures))
     told = list_told(results, headline)
+    learned = headline.entry.training if headline else results.suite.reference_training
     pictures.append(draw_curves(results, told, figures))
-    first, more = (
-        (
-            *(tabulate_drop(results, drop) for drop in results.drops if (drop.model in told) is is_told),
-            *(tabulate_curve(results, curve) for curve in results.curves if (curve.model in told) is is_told),
-        )
-        for is_told in (True, False)
-    )
-    tables = (*_keep([tabulate_degradation(results)]), *first)
+    found = [
+        *((drop.model in told and drop.training == learned, tabulate_drop(results, drop)) for drop in results.drops),
+        *(
+            (curve.model in told and curve.training == learned, tabulate_curve(results, curve))
+            for curve in results.curves
+        ),
+    ]
+    tables, more = (tuple(table for is_told, table in found if is_told is wanted) for wanted in (True, False))
+    tables = (*_keep([tabulate_degradation(results)]), *tables)
     return Section("On other surveys", tables=tables, more=more, pictures=_keep(pictures))
 
 

@@ -46,10 +46,11 @@ DINOV2 = Source(
 def list_sources(results: Results) -> list[Source]:
     """The sources of the surveys and of the backbone that occur, each once."""
     surveys = results.record.get("surveys") or {name: {} for name in results.suite.surveys}
-    told = json.dumps([surveys, results.suite.backbone], default=str).lower()
+    stores = [store for survey in surveys.values() for store in survey.get("stores") or []]
+    backbones = " ".join([results.suite.backbone, *(str(store.get("backbone", "")) for store in stores)])
     found = [SIMULATED_SKY if is_simulated(results, name) else find_source(name) for name in surveys]
-    found += [HUB] if "mwalmsley" in told else []
-    found += [DINOV2] if "dinov2" in told else []
+    found += [HUB] if "mwalmsley" in json.dumps(surveys, default=str) else []
+    found += [DINOV2] if "dinov2" in backbones.lower() else []
     return list(dict.fromkeys(found))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.reporting.sources import open_stores
+from benchmarks.reporting.sources import is_simulated, open_stores
 from benchmarks.results import Entry, Results
 from benchmarks.samples import Sample
 from benchmarks.thumbnails import encode_thumbnail
@@ -19,7 +19,7 @@ from extract.rendering import Rendering
 
 Array = np.ndarray[Any, Any]
 SURE = 10  # votes: of fewer the label's own noise is large
-SHOWN, SIDE = 8, 160  # cards a test; pixels
+SHOWN, SIDE = 6, 180  # cards a test; pixels
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Card:
     picture : str
         A ``data:`` address; empty where there is no picture.
     viewer, link : str
-        Of the place on the sky; empty where it is not known.
+        Of the place on the sky; empty where it is not known, or not on the real one.
     """
 
     id_str: str
@@ -67,10 +67,11 @@ def list_worst(results: Results, entry: Entry, count: int = SHOWN) -> list[Card]
     mean = np.mean(list(results.predictions(entry).values()), axis=0)
     chosen = choose_worst(sample, mean, count)
     pictures = draw_pictures(results, sample, [row for row, _ in chosen])
+    real = not is_simulated(results, sample.survey)
     cards = []
     for (row, column), picture in zip(chosen, pictures, strict=True):
         ra, dec, votes = float(sample.ra[row]), float(sample.dec[row]), sample.totals[row, column]
-        viewer, link = link_viewer(sample.survey, ra, dec) if np.isfinite(ra + dec) else ("", "")
+        viewer, link = link_viewer(sample.survey, ra, dec) if real and np.isfinite(ra + dec) else ("", "")
         label, prediction = float(sample.Y[row, column]), float(mean[row, column])
         known = int(votes) if np.isfinite(votes) else 0
         cards.append(

@@ -136,13 +136,13 @@ def test_degradation_is_from_each_training_sets_home(results: Results) -> None:
     table = tabulate_degradation(results)
     assert table is not None
     row = find_row(table, "ridge", "mixed (SDSS+DECaLS)", "DECaLS, new objects")
-    assert row["its survey was learned from"] == "yes"
+    assert row["learned from too"] == "yes"
     home, away = (
         results.pick(model="ridge", training="mixed", test=test)[0].macro["r"].value
         for test in ("sdss-new", "decals-new")
     )
     assert row["change of r, %"].value == pytest.approx(100 * (away / home - 1))  # type: ignore[attr-defined]
-    assert find_row(table, "ridge", "SDSS", "UKIDSS, all objects")["its survey was learned from"] == "no"
+    assert find_row(table, "ridge", "SDSS", "UKIDSS, all objects")["learned from too"] == "no"
     assert sum(str(line[0]) == "mean predictor" for line in table.rows) == 3  # one floor is enough: of SDSS
 
 
@@ -205,10 +205,12 @@ def test_cautions_stand_above_the_studys_figures_under_its_protocol(results: Res
 def test_not_checkable_is_never_none_found(results: Results) -> None:
     table = tabulate_audit(results)
     assert table is not None
-    rows = {row[3]: [str(cell) for cell in row[4:]] for row in table.rows}
-    assert rows["id"] == ["3", "2", "equal ids"]
-    assert rows["position"] == ["not checkable", "not checkable", "no positions in UKIDSS"]
-    assert rows["any"][:2] == ["at least 3", "at least 2"]
+    (row,) = table.rows
+    assert dict(zip(table.columns, row, strict=True)) == {
+        "learned from": "SDSS", "test": results.samples["ukidss-same"].title, "its rows": N, "id": 2,
+        "position": "not checkable", "any": "at least 2",
+    }  # fmt: skip
+    assert "position, no positions in UKIDSS" in table.meaning
 
 
 def test_scores_before_and_after_exclusion(results: Results) -> None:
@@ -303,7 +305,16 @@ def test_without_comparisons_the_best_is_named_all_the_same(results: Results) ->
         e.macro["r"].value for e in results.pick(training="sdss", test="sdss-new") if np.isfinite(e.macro["r"].value)
     )
     assert find_home(results, "mixed") == "sdss-new"
-    assert np.isnan(sum_costs(results.entries[0])) or sum_costs(results.entries[0]) > 0
+
+
+def test_a_head_on_a_fine_tune_costs_both(results: Results) -> None:
+    models = dict(results.suite.models)
+    models["knn"] = models["knn"].model_copy(update={"embeddings": "full"})
+    models["full"] = models["full"].model_copy(update={"set": {"init": "ridge"}})
+    tuned = Results(**{**vars_of(results), "suite": results.suite.model_copy(update={"models": models})})
+    entry = results.pick(model="knn", training="sdss", test="sdss-new")[0]
+    assert sum_costs(results, entry) == 3.5
+    assert sum_costs(tuned, entry) == 3.5 + 324.5 + 5.5  # the fine-tune, and the head that it starts from
 
 
 def test_the_worst_errors_are_the_largest_of_sure_labels() -> None:
@@ -348,8 +359,10 @@ def test_sources_are_of_what_occurs(results: Results, tmp_path: Path) -> None:
     (tmp_path / "sky.json").write_text("{}")
     write_pictured(tmp_path / "sdss.h5", "sdss", 3, 1)
     record = {"surveys": {"sdss": {"stores": [{"path": str(tmp_path / "sdss.h5")}]}}}
-    drawn = Results(**{**vars_of(results), "record": record, "suite": make_suite(backbone="tiny")})
+    drawn = Results(**{**vars_of(results), "record": results.record | record, "suite": make_suite(backbone="tiny")})
     assert list_sources(drawn) == [SIMULATED_SKY]
+    entry = results.pick(model="ridge", training="sdss", test="sdss-new")[0]
+    assert {card.link for card in list_worst(drawn, entry)} == {""}  # its places are on no real sky
 
 
 class Reader(HTMLParser):

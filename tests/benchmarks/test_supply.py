@@ -1,0 +1,190 @@
+"""The cache of embeddings: made once, and again where what they follow from is another."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import RidgeCV
+
+from benchmarks.supply import CACHE, Supply, write_subset
+from embeddings.errors import SommelierError
+from embeddings.store import EmbeddingStore
+from extract import pipeline
+from extract.catalog import Catalog
+from tests.benchmarks.pictures import make_pictured, write_catalog, write_sky
+from tests.extract.models import save_model
+
+FEW = range(0, 12)
+
+
+@pytest.fixture
+def sky(tmp_path: Path) -> Path:
+    folder = tmp_path / "sky"
+    write_catalog(folder, "sdss", FEW)
+    save_model(folder / "backbone")
+    return folder
+
+
+@pytest.fixture
+def embedded(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The ids of the galaxies that are embedded from now on, one list an extraction."""
+    found: list[list[str]] = []
+    real = pipeline.Extraction._embed
+
+    def embed(self: Any, batches: list[np.ndarray], report: Any) -> Any:
+        found.append(sorted(self.catalog.ids[row] for batch in batches for row in batch))
+        return real(self, batches, report)
+
+    monkeypatch.setattr(pipeline.Extraction, "_embed", embed)
+    return found
+
+
+def find(sky: Path, folder: Path, size: int | None = None, **changes: Any) -> Path:
+    surveys = {"sdss": {"catalog": str(sky / "sdss.parquet")}}
+    suite = make_pictured(sky, surveys=surveys, **changes)
+    return Supply(suite, folder / CACHE).find_frozen("sdss", size)
+
+
+def read(file: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Ids, vectors and labels."""
+    with EmbeddingStore.open(file) as store:
+        assert store.verify() == []
+        return store.ids.tolist(), store.read_vectors(store.space()), store.labels(store.questions)[0]
+
+
+def ids(numbers: Any) -> list[str]:
+    return [f"sdss-{number}" for number in numbers]
+
+
+def test_what_is_there_is_taken_without_a_look_at_the_backbone(
+    sky: Path, tmp_path: Path, embedded: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = find(sky, tmp_path)
+    assert embedded == [sorted(ids(FEW))]
+    assert read(file)[0] == ids(FEW)
+    supply = Supply(make_pictured(sky, surveys={"sdss": {"catalog": str(sky / "sdss.parquet")}}), tmp_path / CACHE)
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("the store is there")
+
+    monkeypatch.setattr(pipeline, "extract_embeddings", refuse)
+    assert supply.find_frozen("sdss", None) == file
+    cost = supply.costs[file]
+    assert (cost["survey"], cost["size"], cost["images"], cost["device"]) == ("sdss", 28, 12, "cpu")
+    assert cost["seconds"] > 0  # of the extraction that was
+
+
+def test_settings_of_speed_make_no_other_store_and_those_of_vectors_do(sky: Path, tmp_path: Path) -> None:
+    base = {"pools": ["cls"], "size": 28, "device": "cpu", "workers": 1, "threads": 1}
+    file = find(sky, tmp_path, extraction=base | {"batch_size": 3})
+    others = [
+        find(sky, tmp_path, extraction=base | {"size": 42}), find(sky, tmp_path, extraction=base | {"layers": [1]}),
+        find(sky, tmp_path, 56, extraction=base),
+    ]  # fmt: skip
+    assert len({file, *others}) == 4
+    assert find(sky, tmp_path, 42, extraction=base) == others[0]  # the size of a training set or of the suite
+
+
+def test_new_labels_are_taken_and_nothing_is_embedded_again(
+    sky: Path, tmp_path: Path, embedded: list[list[str]]
+) -> None:
+    before = read(find(sky, tmp_path))
+    embedded.clear()
+    write_catalog(sky, "sdss", FEW, shape_round_fraction=np.linspace(0, 1, 12, dtype=np.float32))
+    after = read(find(sky, tmp_path))
+    assert embedded == []
+    np.testing.assert_array_equal(after[1], before[1])
+    np.testing.assert_array_equal(after[2][:, 0], np.linspace(0, 1, 12, dtype=np.float32))
+
+
+def test_galaxies_that_the_catalog_does_not_name_any_more_are_gone(
+    sky: Path, tmp_path: Path, embedded: list[list[str]]
+) -> None:
+    _, before, _ = read(find(sky, tmp_path))
+    embedded.clear()
+    write_catalog(sky, "sdss", [*range(3, 12), 20])
+    names, after, _ = read(find(sky, tmp_path))
+    assert names == ids([*range(3, 12), 20])
+    assert embedded == [ids([20])]
+    np.testing.assert_array_equal(after[:9], before[3:])
+    embedded.clear()
+    write_catalog(sky, "sdss", range(30, 34))  # none of them
+    assert read(find(sky, tmp_path))[0] == ids(range(30, 34))
+    assert embedded == [ids(range(30, 34))]
+
+
+def test_images_that_changed_are_embedded_again(sky: Path, tmp_path: Path, embedded: list[list[str]]) -> None:
+    find(sky, tmp_path)
+    embedded.clear()
+    shutil.copy(sky / "sdss-images" / "5.png", sky / "sdss-images" / "4.png")
+    write_catalog(sky, "sdss", FEW, mag_r=15.0)  # a catalog that was made again
+    _, vectors, _ = read(find(sky, tmp_path))
+    assert embedded == [ids([4])]
+    np.testing.assert_array_equal(vectors[4], vectors[5])
+
+
+def test_a_backbone_folder_with_other_weights_is_another_backbone(sky: Path, tmp_path: Path) -> None:
+    first = find(sky, tmp_path)
+    _, before, _ = read(first)
+    save_model(sky / "backbone", seed=1)
+    second = find(sky, tmp_path)
+    assert second != first
+    assert not np.allclose(read(second)[1], before)
+    np.testing.assert_array_equal(read(first)[1], before)  # what the others made is kept
+    save_model(sky / "backbone", seed=0)
+    assert find(sky, tmp_path) == first  # they are back, at another time
+
+
+def test_a_torn_note_costs_a_look_and_no_embedding(sky: Path, tmp_path: Path, embedded: list[list[str]]) -> None:
+    file = find(sky, tmp_path)
+    embedded.clear()
+    for torn in ("", "[]", '{"request": 1}'):
+        file.with_name("sdss.json").write_text(torn)
+        assert find(sky, tmp_path) == file
+    assert embedded == []
+
+
+def test_images_may_lie_elsewhere(sky: Path, tmp_path: Path) -> None:
+    (sky / "sdss-images").rename(sky / "elsewhere")
+    surveys = {"sdss": {"catalog": str(sky / "sdss.parquet"), "images": str(sky / "elsewhere")}}
+    file = Supply(make_pictured(sky, surveys=surveys), tmp_path / CACHE).find_frozen("sdss", None)
+    assert len(read(file)[0]) == 12
+
+
+def test_a_catalog_of_other_surveys_is_refused(sky: Path, tmp_path: Path) -> None:
+    suite = make_pictured(
+        sky, surveys={"decals": {"catalog": str(sky / "sdss.parquet")}}, trainings={"a": {"surveys": ["decals"]}}
+    )
+    with pytest.raises(SommelierError, match=r"sdss\.parquet has galaxies of sdss, none of decals"):
+        Supply(suite, tmp_path / CACHE).find_frozen("decals", None)
+
+
+def test_a_subset_keeps_the_catalogs_order_and_an_equal_file(sky: Path, tmp_path: Path) -> None:
+    catalog = Catalog.read(sky / "sdss.parquet")
+    file = write_subset(catalog, np.array(ids([7, 2, 5])), tmp_path / "a" / "some.parquet")
+    assert Catalog.read(file).ids.tolist() == ids([2, 5, 7])
+    assert Catalog.read(file).image_root == catalog.image_root
+    stamp = file.stat().st_mtime_ns
+    write_subset(catalog, np.array(ids([5, 2, 7])), file)
+    assert file.stat().st_mtime_ns == stamp
+    write_subset(catalog, np.array(ids([5, 2])), file)
+    assert Catalog.read(file).ids.tolist() == ids([2, 5])
+
+
+def test_zeroed_labels_are_all_zero(sky: Path, tmp_path: Path) -> None:
+    catalog = Catalog.read(sky / "sdss.parquet")
+    Y, _ = Catalog.read(write_subset(catalog, catalog.ids, tmp_path / "z.parquet", zeroed=True)).labels()
+    assert Y.shape == (12, 4)
+    assert not Y.any()
+    assert catalog.labels()[0].any()
+
+
+def test_the_sky_of_pictures_is_learnable(tmp_path: Path) -> None:
+    """What other tests build on: frozen vectors tell the votes."""
+    sky = write_sky(tmp_path / "sky")
+    _, X, Y = read(find(sky, tmp_path))
+    assert RidgeCV(np.logspace(-3, 3, 7)).fit(X[:70], Y[:70, 0]).score(X[70:], Y[70:, 0]) > 0.3
