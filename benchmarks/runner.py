@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -234,6 +235,11 @@ def _fit_all(bench: Bench, tasks: Sequence[Task], jobs: int) -> Iterator[Outcome
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise SommelierError(
+                "a process that fits heads was killed, most likely for want of memory. What is done is kept: run the "
+                f"same command again with fewer --jobs than {jobs}."
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
