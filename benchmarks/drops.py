@@ -67,9 +67,10 @@ def list_curves(results: Results, samples: Mapping[str, Sample]) -> Iterator[Rec
         outcomes = {cell.seed: require_outcome(results.folder / CELLS, cell) for cell in cells}
         if any(pool.name not in outcome.predictions for outcome in outcomes.values()):
             continue
+        drawn, tested = (np.where(fractions, sample.Y, np.nan) for sample in (pool, away))
         found = recalibrate(
-            {seed: outcome.predictions[pool.name] for seed, outcome in outcomes.items()}, np.where(fractions, pool.Y, np.nan),
-            {seed: outcome.predictions[away.name] for seed, outcome in outcomes.items()}, np.where(fractions, away.Y, np.nan),
+            {seed: outcome.predictions[pool.name] for seed, outcome in outcomes.items()}, drawn,
+            {seed: outcome.predictions[away.name] for seed, outcome in outcomes.items()}, tested,
             wanted.labels, wanted.draws, 0, pool.groups, away.groups, results.suite.resamples,
             entry.macro["r2"].value if fractions.all() else None, _inflate(results, entry),
         )  # fmt: skip

@@ -47,6 +47,7 @@ from extract.processes import count_cpus
 
 Array = np.ndarray[Any, Any]
 Say = Callable[[str], None]
+HEADER = {"format": FORMAT, "version": VERSION}
 PACKAGES = ("numpy", "scikit-learn", "torch", "transformers", "xgboost", "faiss-cpu", "h5py", "galaxy-sommelier")
 
 
@@ -78,13 +79,14 @@ def run_suite(
     SommelierError
         With what to do; what is done is kept.
     """
-    claim_folder(folder, RECORD, {"format": FORMAT, "version": VERSION}, KIND, "Choose another folder with -o.")
+    claim_folder(folder, RECORD, HEADER, KIND, "Choose another folder with -o.")
     with FileLock(folder / ".lock"):
         started = _now()
         _write_text(folder / SUITE, suite.to_yaml())
         supply = Supply(suite, folder / CACHE, watch)
         prepared = prepare(suite, folder, supply, say)
         cells = plan_cells(suite, prepared.layers, _count_least(prepared.bench.tables, suite))
+        _begin(prepared.bench)
         done = _compute(prepared, cells, supply, jobs, say, watch)
         record = _describe(prepared, cells, supply, started)
         _write_json(folder / RECORD, record)
@@ -112,7 +114,7 @@ class Prepared:
 
 def prepare(suite: Suite, folder: Path, supply: Supply, say: Say = lambda line: None) -> Prepared:
     """
-    Extract what is missing, cut the split, read labels, audit the tests, and write down who is tested.
+    Extract what is missing, cut the split and write it down, read labels, audit the tests.
 
     Raises
     ------
@@ -147,16 +149,21 @@ def prepare(suite: Suite, folder: Path, supply: Supply, say: Say = lambda line: 
     columns = find_columns(asked, questions)
     tables = {name: table.answer(columns) for name, table in tables.items()}
     samples = {name: sample.answer(columns) for name, sample in samples.items()}
-    (folder / SAMPLES).mkdir(exist_ok=True)
-    (folder / CELLS).mkdir(exist_ok=True)
-    for name, sample in samples.items():
-        sample.write(folder / SAMPLES / f"{name}.npz")
     for store in opened:
         store.close()
     left_out = tuple(question.name for question in asked if question not in questions)
     say(f"{len(tests)} tests, {len(list_targets(questions))} answers; split {split.digest[:12]}")
     bench = Bench(suite, folder, questions, tables, samples, stores, split.digest)
     return Prepared(bench, split, layers, left_out, found.records, excluded, found.tuned)
+
+
+def _begin(bench: Bench) -> None:
+    """Write down who is tested; an earlier run's record goes first, that nobody reads its cells beside new samples."""
+    _write_json(bench.folder / RECORD, HEADER)
+    (bench.folder / SAMPLES).mkdir(exist_ok=True)
+    (bench.folder / CELLS).mkdir(exist_ok=True)
+    for name, sample in bench.samples.items():
+        sample.write(bench.folder / SAMPLES / f"{name}.npz")
 
 
 def _base_size(suite: Suite, survey: str) -> int:
@@ -261,7 +268,7 @@ def _describe(prepared: Prepared, cells: Sequence[Cell], supply: Supply, started
     bench, suite, split = prepared.bench, prepared.bench.suite, prepared.split
     trainings = {name: _count_training(bench.tables, suite, name) for name in suite.trainings}
     return {
-        "format": FORMAT, "version": VERSION, "title": suite.title, "question": suite.question,
+        **HEADER, "title": suite.title, "question": suite.question,
         "protocol": suite.protocol, "started": started, "finished": _now(), "suite_digest": suite.digest,
         "questions": [question.to_dict() for question in bench.questions], "left_out": list(prepared.left_out),
         "split": {

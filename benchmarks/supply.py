@@ -139,8 +139,8 @@ class Supply:
         catalog = Catalog.read(path)
         if survey not in catalog.surveys:
             raise SommelierError(
-                f"{path} has galaxies of {', '.join(catalog.surveys)}, none of {survey}: call the survey in the suite as "
-                "the catalog does."
+                f"{path} has galaxies of {', '.join(catalog.surveys)}, none of {survey}: call the survey in the suite "
+                "as the catalog does."
             )
         catalog = catalog.of_survey(survey)
         file.parent.mkdir(parents=True, exist_ok=True)
