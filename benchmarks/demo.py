@@ -33,7 +33,7 @@ from extract.weights import find_backbone
 
 GALAXIES = 1500
 IMAGE_SIDE = 128  # pixels
-SUITE = "demo"
+SUITE = Path(__file__).with_name("suites") / "demo.yaml"  # whatever is called demo where the user is
 SURVEYS = ("sdss", "decals", "ukidss")
 BENCHMARK = "benchmark"  # folder of the suite's results
 RECORD, FORMAT, KIND = "demo.json", "galaxy-sommelier demo", "demo of a simulated sky"

@@ -145,6 +145,7 @@ def _list_settings(bench: Bench, cell: Cell, places: dict[str, Any]) -> tuple[st
         "data.min_votes": 0 if suite.protocol == "published" else _count_least(bench, surveys),
         "model.backbone": suite.backbone, "model.revision": suite.revision, "seed": cell.seed,
         "training.device": extraction.device, "init": None,
+        "split.method": "sequential" if suite.split.method == "sequential" else "hash",
     }  # fmt: skip
     given |= {"data.size": size} if size else {}
     given |= {"data.recipe": extraction.recipe} if extraction.recipe else {}

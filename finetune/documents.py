@@ -71,7 +71,7 @@ def read_document(source: Path | str, package: str, folder: str, kind: str) -> s
     name = path.name.removesuffix(".yaml")
     shipped = list_shipped(package, folder)
     try:
-        if not path.exists() and path.parent == Path() and name in shipped:
+        if not path.is_file() and path.parent == Path() and name in shipped:  # a folder of that name is none
             return (resources.files(package) / folder / f"{name}.yaml").read_text(encoding="utf-8")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:

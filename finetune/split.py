@@ -88,22 +88,27 @@ def choose_parts(
     """
     known = (table.ids.astype(str), table.ra, table.dec, digests)
     if settings.file:
-        parts = Split.read(settings.file).match(*known)
+        parts = _follow(Split.read(settings.file), known, settings)
     else:
         parts = cut_parts(table, group_galaxies(*known), settings.method, settings.val, settings.test, seed)
     if earlier:
-        kept = earlier.match(*known)
-        if settings.method == "sequential":  # the study's: an object may be on both sides, and stays there
-            before = dict(zip(earlier.ids.tolist(), earlier.parts.tolist(), strict=True))
-            kept = np.array(
-                [before.get(name, part) for name, part in zip(known[0].tolist(), kept.tolist(), strict=True)]
-            )
+        kept = _follow(earlier, known, settings)
         parts = np.where((kept != "") & (parts != ""), kept, parts)
     missing = [part for part in ("train", "val") if not (parts == part).any()]
     if missing:
         source = settings.file or "the split of the run that trained the backbone"
         raise TrainingError(f"{source} gives none of these galaxies to {' or '.join(missing)}.")
     return parts.astype(object)
+
+
+def _follow(split: Split, known: tuple[Array, Array, Array, Array], settings: Settings) -> Array:
+    """The parts that a split gives to galaxies; those that it names itself keep theirs in the study's order of rows."""
+    parts = split.match(*known)
+    if settings.method != "sequential":
+        return parts
+    # an object may be on both sides, and stays there
+    named = dict(zip(split.ids.tolist(), split.parts.tolist(), strict=True))
+    return np.array([named.get(name, part) for name, part in zip(known[0].tolist(), parts.tolist(), strict=True)])
 
 
 def tabulate_split(table: GalaxyTable, digests: Array, parts: Array, earlier: Split | None = None) -> pa.Table:

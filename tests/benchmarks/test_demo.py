@@ -39,7 +39,7 @@ def sky(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         if not folder.exists():
             write_sky(folder, galaxies, seed, monkeypatch)
 
-    def load_small(name: str, overrides: list[str]) -> Suite:
+    def load_small(name: Path, overrides: list[str]) -> Suite:
         small = ["extraction.size=28", "extraction.layers=[-1]", "budgets=[20, 100000]", "seeds.heads=2"]
         return load_suite(name, [*overrides, *small, "models={mean: {head: mean}, ridge: {head: ridge}}"])
 

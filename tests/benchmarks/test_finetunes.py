@@ -164,7 +164,6 @@ def test_a_second_run_trains_and_fits_nothing(tuned: Results, suite: Suite, monk
     faster = suite.extraction.model_copy(update={"threads": 2, "batch_size": 8})
     again = run_suite(suite.model_copy(update={"extraction": faster}), tuned.folder)
     assert [entry.macro["r"].value for entry in again.entries] == [entry.macro["r"].value for entry in tuned.entries]
-    run_suite(suite, tuned.folder)  # as it was, for the other tests
 
 
 @pytest.mark.slow
@@ -309,3 +308,24 @@ def test_starts_are_cells_of_the_same_seed_and_training_set(suite: Suite) -> Non
     assert find_start(suite, Cell("sdss", "two", 3, "", 20)) == Cell("sdss", "one", 3, "", 20)
     assert find_start(suite, Cell("sdss", "one", 3)) is None
     assert order_finetunes(suite) == ["one", "two"]
+
+
+@pytest.mark.slow
+def test_a_split_by_order_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects 60 to 131 choose or are tested in one survey and train in the other: rows keep the part of their own."""
+    monkeypatch.setattr(runner, "write_report", lambda results: results.folder)
+    sky = write_sky(tmp_path / "sky")
+    write_catalog(sky, "decals", range(60, 180))
+    surveys = {name: {"catalog": str(sky / f"{name}.parquet")} for name in ("sdss", "decals")}
+    suite = make_pictured(
+        sky, surveys=surveys, protocol="published", trainings={"mixed": {"surveys": ["sdss", "decals"]}},
+        models={"one": {"finetune": "published_head", "set": {"training.epochs": 1, "training.threads": 1}}},
+        split={"method": "sequential", "val": 0.2, "test": 0.3}, seeds={"redraw": 1, "finetunes": 1}, min_votes=0,
+    )  # fmt: skip
+    results = run_suite(suite, tmp_path / "bench")
+    (folder,) = (results.folder / "runs").iterdir()
+    split = Split.read(folder / "split.parquet")
+    parts = {part: set(split.ids[split.parts == part]) for part in ("train", "val")}
+    assert parts["train"] == {f"sdss-{n}" for n in range(80)} | {f"decals-{n}" for n in range(60, 120)}
+    assert parts["val"] == {f"sdss-{n}" for n in range(80, 112)} | {f"decals-{n}" for n in range(120, 144)}
+    assert results.entries[0].n_train == 140

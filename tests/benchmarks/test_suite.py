@@ -209,3 +209,9 @@ def test_budgets_are_for_heads_on_frozen_embeddings_and_the_reference_training_s
     listed = {(m, t): suite.list_budgets(m, t) for m in suite.models for t in suite.trainings}
     assert listed["ridge", "sdss"] == (30, 10, 0)
     assert {budgets for (m, t), budgets in listed.items() if t == "mixed" or m in ("full", "ridge on full")} == {(0,)}
+
+
+def test_a_folder_of_the_suites_name_is_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stages").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_suite("stages").title == "Stages"
