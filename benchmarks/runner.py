@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.auditing import audit_samples, exclude_leaks
 from benchmarks.cells import Cell, Outcome, read_outcome
-from benchmarks.finetunes import digest_finetune, embed_tuned, tune_cell
+from benchmarks.finetunes import digest_finetune, digest_tested, embed_tuned, tune_cell
 from benchmarks.fits import Bench, Vectors, find_frozen, fit_cell, identify_store
 from benchmarks.gathering import read_results
 from benchmarks.material import (
@@ -193,7 +193,7 @@ def _compute(prepared: Prepared, cells: Sequence[Cell], supply: Supply, jobs: in
     done = 0
     for cell in tuned:
         keys[cell] = digest_finetune(bench, cell, keys, prepared.split)
-        if read_outcome(bench.folder / CELLS, cell, keys[cell]) is None:
+        if read_outcome(bench.folder / CELLS, cell, digest_tested(bench, cell, keys[cell], prepared.split)) is None:
             tune_cell(bench, cell, keys, prepared.split, supply).write(bench.folder / CELLS)
             say(f"fine-tuned {cell.name}")
             done += 1
@@ -222,10 +222,11 @@ def _list_tasks(prepared: Prepared, cells: Sequence[Cell], keys: Mapping[Cell, s
             key = bench.digest(cell, *sorted({identify_store(path, space) for path in vectors.list_files()}))
         else:
             origin = replace(cell, model=model.embeddings)
-            key = bench.digest(cell, keys[origin])
+            asked = digest_tested(bench, origin, keys[origin], prepared.split)
+            key = bench.digest(cell, asked)
         if read_outcome(bench.folder / CELLS, cell, key) is None:
             if model.embeddings != FROZEN:
-                vectors = embed_tuned(bench, origin, keys[origin], supply).vectors
+                vectors = embed_tuned(bench, origin, keys[origin], asked, supply).vectors
             yield cell, key, vectors
 
 
