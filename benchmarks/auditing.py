@@ -142,6 +142,10 @@ class NearPairs:
         return Finding("embedding", how, np.array(a, int), np.array(b, int), np.array(similarities))
 
     def _compare(self, a: str, b: str) -> tuple[str, list[tuple[str, str, float]]]:
+        """How two surveys were compared, and their pairs: the ids in `a` and in `b`, and the similarity."""
+        if (b, a) in self._known and (a, b) not in self._known:  # minutes, of hundreds of thousands of galaxies
+            how, found = self._known[b, a]
+            self._known[a, b] = how, [(other, one, similarity) for one, other, similarity in found]
         if (a, b) not in self._known:
             with EmbeddingStore.open(self.stores[a]) as first, EmbeddingStore.open(self.stores[b]) as second:
                 stores = [first] if a == b else [first, second]

@@ -47,13 +47,18 @@ def list_curves(results: Results, samples: Mapping[str, Sample]) -> Iterator[Rec
     """
     Recalibrate every contender that learned from one survey with labels of each survey that nothing learned from.
 
+    Only fractions are: other values may lie anywhere, and corrections are clipped.
+
     Parameters
     ----------
     results : Results
     samples : mapping of str to Sample
         With the pools, whose labels correct.
     """
-    wanted = results.suite.recalibration
+    wanted, questions = results.suite.recalibration, results.questions
+    fractions = np.repeat([q.kind == "fraction" for q in questions], [len(q.targets) for q in questions])
+    if not fractions.any():
+        return
     for entry, home, away in _list_routes(results):
         pool = samples.get(f"{away.survey}-pool")
         if pool is None or not wanted.labels:
@@ -62,11 +67,12 @@ def list_curves(results: Results, samples: Mapping[str, Sample]) -> Iterator[Rec
         outcomes = {cell.seed: require_outcome(results.folder / CELLS, cell) for cell in cells}
         if any(pool.name not in outcome.predictions for outcome in outcomes.values()):
             continue
+        drawn, tested = (np.where(fractions, sample.Y, np.nan) for sample in (pool, away))
         found = recalibrate(
-            {seed: outcome.predictions[pool.name] for seed, outcome in outcomes.items()}, pool.Y,
-            {seed: outcome.predictions[away.name] for seed, outcome in outcomes.items()}, away.Y,
+            {seed: outcome.predictions[pool.name] for seed, outcome in outcomes.items()}, drawn,
+            {seed: outcome.predictions[away.name] for seed, outcome in outcomes.items()}, tested,
             wanted.labels, wanted.draws, 0, pool.groups, away.groups, results.suite.resamples,
-            entry.macro["r2"].value, _inflate(results, entry),
+            entry.macro["r2"].value if fractions.all() else None, _inflate(results, entry),
         )  # fmt: skip
         if found is not None:
             yield Recalibrated(entry.training, entry.model, home.name, away.name, found)

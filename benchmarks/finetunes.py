@@ -68,7 +68,9 @@ def find_start(suite: Suite, cell: Cell) -> Cell | None:
 
 def digest_finetune(bench: Bench, cell: Cell, keys: Mapping[Cell, str], split: SkySplit) -> str:
     """
-    The key of a fine-tune: of what `Bench.digest` takes, its configuration, its backbone and all images.
+    The key of a fine-tune: of what it learns from, its configuration, its backbone and the surveys' images.
+
+    Who is tested is not in it: other tests train nothing anew, see `digest_tested`.
 
     Parameters
     ----------
@@ -85,16 +87,23 @@ def digest_finetune(bench: Bench, cell: Cell, keys: Mapping[Cell, str], split: S
     for name in (*IMMATERIAL, "tracking"):
         section, _, last = name.rpartition(".")
         (config[section] if section else config).pop(last)
-    surveys = {*bench.suite.trainings[cell.training].surveys, *(sample.survey for sample in bench.list_tests(cell))}
-    shown = np.isin(split.surveys, list(surveys))
     with EmbeddingStore.open(next(iter(bench.stores.values()))) as store:
         weights = store.provenance.model["weights_sha256"]
     other = config["model"]["backbone"] if config["model"]["backbone"] != bench.suite.backbone else ""
     folders = [hash_backbone(str(folder)) for folder in (other, config["init"] or "")]
-    images = digest_arrays(split.surveys[shown], split.ids[shown], split.image_sha256[shown])
-    return bench.digest(
-        cell, config, weights, folders, images, bench.suite.extraction.precision, keys[start] if start else ""
-    )
+    images = _digest_images(split, bench.suite.trainings[cell.training].surveys)
+    extra = (config, weights, folders, images, bench.suite.extraction.precision, keys[start] if start else "")
+    return bench.digest(cell, *extra, tested=False)
+
+
+def digest_tested(bench: Bench, cell: Cell, key: str, split: SkySplit) -> str:
+    """The key of a fine-tune's cell and of its embeddings: of the fine-tune's own, and of who is tested, by image."""
+    return bench.digest(cell, key, _digest_images(split, [sample.survey for sample in bench.list_tests(cell)]))
+
+
+def _digest_images(split: SkySplit, surveys: Sequence[str]) -> str:
+    shown = np.isin(split.surveys, surveys)
+    return digest_arrays(split.surveys[shown], split.ids[shown], split.image_sha256[shown])
 
 
 def write_config(bench: Bench, cell: Cell, keys: Mapping[Cell, str], split: SkySplit) -> Config:
@@ -214,7 +223,8 @@ def tune_cell(bench: Bench, cell: Cell, keys: Mapping[Cell, str], split: SkySpli
     log = read_log(run.folder / LOG)
     trained = sum(float(entry.get("seconds", 0)) for entry in log if entry.get("kind") == "epoch")
     peak, before = measure_peak(), sum(cost["seconds"] for cost in supply.costs.values())
-    tuned = embed_tuned(bench, cell, key, supply)
+    asked = digest_tested(bench, cell, key, split)
+    tuned = embed_tuned(bench, cell, key, asked, supply)
     embedded = sum(cost["seconds"] for cost in supply.costs.values()) - before
     head = load_head(run.folder).head
     targets, own = list_targets(bench.questions), list_targets(head.questions or ())
@@ -229,14 +239,15 @@ def tune_cell(bench: Bench, cell: Cell, keys: Mapping[Cell, str], split: SkySpli
         "peak_memory_bytes": peak, "device": run.metrics["device"],
     }  # fmt: skip
     details = {"run": str(run.folder.relative_to(bench.folder)), "best_epoch": run.metrics["best_epoch"]}
-    return Outcome(cell, key, run.metrics["split"]["train"], predictions, costs, details)
+    return Outcome(cell, asked, run.metrics["split"]["train"], predictions, costs, details)
 
 
-def embed_tuned(bench: Bench, cell: Cell, key: str, supply: Supply) -> Tuned:
+def embed_tuned(bench: Bench, cell: Cell, key: str, asked: str, supply: Supply) -> Tuned:
     """
     The stores that the run's backbone makes of the galaxies that a cell learns from, chooses with and is tested on.
 
-    Images of other surveys' tests have the suite's ``test_size``, where it has one.
+    They are found by the key of the run and by that of `digest_tested`. Images of other surveys' tests have the suite's
+    ``test_size``, where it has one.
     """
     run = name_run(bench, cell, key)
     record = RunRecord.open(run).require_finished().record
@@ -254,12 +265,12 @@ def embed_tuned(bench: Bench, cell: Cell, key: str, supply: Supply) -> Tuned:
         ids = np.concatenate([*learned, *wanted])
         catalog = write_subset(whole, ids, folder / f"all-{survey}.parquet")
         options = _list_options(bench, survey)
-        for group, asked in ((training, home), (tested, size)):
+        for group, pixels in ((training, home), (tested, size)):
             if group is training and survey not in rows:
                 continue
-            name = f"{run.name}{f'-{asked}' if asked else ''}"
+            name = f"{run.name}-{asked[:8]}{f'-{pixels}' if pixels else ''}"
             group[survey] = supply.extract(
-                catalog, survey, str(run), name, options | ({"size": asked} if asked else {})
+                catalog, survey, str(run), name, options | ({"size": pixels} if pixels else {})
             )
     return Tuned(cell, run, Vectors(space, training, tested))
 

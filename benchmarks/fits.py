@@ -89,7 +89,7 @@ class Bench:
             s for s in self.samples.values() if s.objects != "pool" or (s.survey not in surveys and not cell.budget)
         ]
 
-    def digest(self, cell: Cell, *extra: Any) -> str:
+    def digest(self, cell: Cell, *extra: Any, tested: bool = True) -> str:
         """
         The key of a cell: of all that it follows from.
 
@@ -98,17 +98,20 @@ class Bench:
         cell : Cell
         *extra
             Space ids, or the key of the fine-tune whose embeddings are read.
+        tested : bool
+            Whether the galaxies that it is asked about count.
         """
         groups = self.draw(cell)
         chosen = [
             {survey: digest_arrays(self.tables[survey].ids[own]) for survey, own in group.items()} for group in groups
         ]
+        asked = [self.suite.test_size, [(s.name, digest_arrays(s.ids)) for s in self.list_tests(cell)]]
         record = [
             vars(cell), chosen, self.split_digest, self.suite.protocol, [q.to_dict() for q in self.questions],
             self.suite.models[cell.model].model_dump(mode="json", include={"head", "embeddings"}),
-            self.suite.trainings[cell.training].model_dump(mode="json"), self.suite.test_size,
+            self.suite.trainings[cell.training].model_dump(mode="json"),
             [digest_arrays(self.labels(cell, group), gather(group, self.tables, "votes")) for group in groups],
-            [(s.name, digest_arrays(s.ids)) for s in self.list_tests(cell)], extra,
+            asked if tested else [], extra,
         ]  # fmt: skip
         return digest_arrays(np.frombuffer(json.dumps(record, sort_keys=True, default=str).encode(), np.uint8))
 

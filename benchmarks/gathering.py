@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cautions import list_cautions
-from benchmarks.ceilings import Ceiling, measure_ceiling
+from benchmarks.ceilings import Ceiling, resample_ceiling
 from benchmarks.cells import Cell, require_outcome
 from benchmarks.comparison import compare_models, rank_models
 from benchmarks.drops import list_curves, list_drops
-from benchmarks.resampling import Resampling, inflate_luck, resample_objects
+from benchmarks.resampling import Resampling, inflate_luck
 from benchmarks.results import CELLS, FORMAT, RECORD, SAMPLES, SUITE, VERSION, Contest, Entry, Results
 from benchmarks.samples import Sample
 from benchmarks.statistics import ModelScores, score_runs
@@ -193,7 +193,7 @@ def _measure_ceiling(sample: Sample, totals: Array) -> Ceiling | None:
     """The vote-noise ceiling where fractions are shares of votes that are known; else None: not available."""
     if not (totals >= 2).any():
         return None
-    return measure_ceiling(sample.whole, totals, resample_objects(sample.groups, 0, CEILING_RESAMPLES))
+    return resample_ceiling(sample.Y, totals, Resampling(sample.groups, 0, CEILING_RESAMPLES))
 
 
 def list_contests(suite: Suite, entries: Sequence[Entry], joined: str) -> list[Contest]:

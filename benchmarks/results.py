@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.ceilings import Ceiling
+from benchmarks.ceilings import MIN_VOTES, Ceiling
 from benchmarks.cells import Cell, require_outcome
 from benchmarks.comparison import Comparison
 from benchmarks.decomposition import Decomposition
@@ -219,9 +219,16 @@ class Results:
         return {cell.seed: require_outcome(self.folder / CELLS, cell).predictions[entry.test] for cell in cells}
 
     def mask_totals(self, sample: Sample) -> Array:
-        """Votes on each question of a test, NaN where fractions are no shares of them."""
+        """
+        Votes behind each label of a test that counts, NaN where fractions are no shares of them.
+
+        A zero that stands for a question which nobody was asked has no noise, whatever its votes: it gets the two that
+        a ceiling needs to count it.
+        """
         raw = np.repeat([q.fractions == "raw" for q in self.questions], [len(q.targets) for q in self.questions])
-        return np.where(raw, sample.totals, np.nan)
+        voted = sample.totals > 0
+        nobody = (sample.Y == 0) & ~voted & voted.any(axis=0) & (self.suite.protocol == "published")
+        return np.where(raw & ~np.isnan(sample.Y), np.where(nobody, MIN_VOTES, sample.totals), np.nan)
 
     def score_bins(self, entry: Entry) -> list[Bin]:
         """The macro r of an entry in bins of magnitude, size, redshift, as far as known."""

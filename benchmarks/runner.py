@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,7 +18,7 @@ import numpy as np
 
 from benchmarks.auditing import audit_samples, exclude_leaks
 from benchmarks.cells import Cell, Outcome, read_outcome
-from benchmarks.finetunes import digest_finetune, embed_tuned, tune_cell
+from benchmarks.finetunes import digest_finetune, digest_tested, embed_tuned, tune_cell
 from benchmarks.fits import Bench, Vectors, find_frozen, fit_cell, identify_store
 from benchmarks.gathering import read_results
 from benchmarks.material import (
@@ -46,6 +47,7 @@ from extract.processes import count_cpus
 
 Array = np.ndarray[Any, Any]
 Say = Callable[[str], None]
+HEADER = {"format": FORMAT, "version": VERSION}
 PACKAGES = ("numpy", "scikit-learn", "torch", "transformers", "xgboost", "faiss-cpu", "h5py", "galaxy-sommelier")
 
 
@@ -77,13 +79,14 @@ def run_suite(
     SommelierError
         With what to do; what is done is kept.
     """
-    claim_folder(folder, RECORD, {"format": FORMAT, "version": VERSION}, KIND, "Choose another folder with -o.")
+    claim_folder(folder, RECORD, HEADER, KIND, "Choose another folder with -o.")
     with FileLock(folder / ".lock"):
         started = _now()
         _write_text(folder / SUITE, suite.to_yaml())
         supply = Supply(suite, folder / CACHE, watch)
         prepared = prepare(suite, folder, supply, say)
         cells = plan_cells(suite, prepared.layers, _count_least(prepared.bench.tables, suite))
+        _begin(prepared.bench)
         done = _compute(prepared, cells, supply, jobs, say, watch)
         record = _describe(prepared, cells, supply, started)
         _write_json(folder / RECORD, record)
@@ -111,7 +114,7 @@ class Prepared:
 
 def prepare(suite: Suite, folder: Path, supply: Supply, say: Say = lambda line: None) -> Prepared:
     """
-    Extract what is missing, cut the split, read labels, audit the tests, and write down who is tested.
+    Extract what is missing, cut the split and write it down, read labels, audit the tests.
 
     Raises
     ------
@@ -146,16 +149,21 @@ def prepare(suite: Suite, folder: Path, supply: Supply, say: Say = lambda line: 
     columns = find_columns(asked, questions)
     tables = {name: table.answer(columns) for name, table in tables.items()}
     samples = {name: sample.answer(columns) for name, sample in samples.items()}
-    (folder / SAMPLES).mkdir(exist_ok=True)
-    (folder / CELLS).mkdir(exist_ok=True)
-    for name, sample in samples.items():
-        sample.write(folder / SAMPLES / f"{name}.npz")
     for store in opened:
         store.close()
     left_out = tuple(question.name for question in asked if question not in questions)
     say(f"{len(tests)} tests, {len(list_targets(questions))} answers; split {split.digest[:12]}")
     bench = Bench(suite, folder, questions, tables, samples, stores, split.digest)
     return Prepared(bench, split, layers, left_out, found.records, excluded, found.tuned)
+
+
+def _begin(bench: Bench) -> None:
+    """Write down who is tested; an earlier run's record goes first, that nobody reads its cells beside new samples."""
+    _write_json(bench.folder / RECORD, HEADER)
+    (bench.folder / SAMPLES).mkdir(exist_ok=True)
+    (bench.folder / CELLS).mkdir(exist_ok=True)
+    for name, sample in bench.samples.items():
+        sample.write(bench.folder / SAMPLES / f"{name}.npz")
 
 
 def _base_size(suite: Suite, survey: str) -> int:
@@ -191,12 +199,13 @@ def _compute(prepared: Prepared, cells: Sequence[Cell], supply: Supply, jobs: in
     for cell in cells:
         if suite.models[cell.model].finetune:
             keys[cell] = digest_finetune(bench, cell, keys, prepared.split)
-            if read_outcome(bench.folder / CELLS, cell, keys[cell]) is None:
+            asked = digest_tested(bench, cell, keys[cell], prepared.split)
+            if read_outcome(bench.folder / CELLS, cell, asked) is None:
                 tune_cell(bench, cell, keys, prepared.split, supply).write(bench.folder / CELLS)
                 say(f"fine-tuned {cell.name}")
                 done += 1
     tuned = [cell for cell in heads if suite.models[cell.model].embeddings != FROZEN]
-    return done + _fit_heads(bench, list(_list_tuned(bench, tuned, keys, supply)), jobs, watch)
+    return done + _fit_heads(bench, list(_list_tuned(prepared, tuned, keys, supply)), jobs, watch)
 
 
 Task = tuple[Cell, str, Vectors]
@@ -212,13 +221,15 @@ def _list_frozen(bench: Bench, cells: Sequence[Cell]) -> Iterator[Task]:
             yield cell, key, vectors
 
 
-def _list_tuned(bench: Bench, cells: Sequence[Cell], keys: Mapping[Cell, str], supply: Supply) -> Iterator[Task]:
+def _list_tuned(prepared: Prepared, cells: Sequence[Cell], keys: Mapping[Cell, str], supply: Supply) -> Iterator[Task]:
     """The heads on fine-tuned embeddings to fit."""
+    bench = prepared.bench
     for cell in cells:
         origin = replace(cell, model=bench.suite.models[cell.model].embeddings)
-        key = bench.digest(cell, keys[origin])
+        asked = digest_tested(bench, origin, keys[origin], prepared.split)
+        key = bench.digest(cell, asked)
         if read_outcome(bench.folder / CELLS, cell, key) is None:
-            yield cell, key, embed_tuned(bench, origin, keys[origin], supply).vectors
+            yield cell, key, embed_tuned(bench, origin, keys[origin], asked, supply).vectors
 
 
 def _fit_heads(bench: Bench, tasks: Sequence[Task], jobs: int, watch: Watch) -> int:
@@ -244,6 +255,11 @@ def _fit_all(bench: Bench, tasks: Sequence[Task], jobs: int) -> Iterator[Outcome
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise SommelierError(
+                "a process that fits heads was killed, most likely for want of memory. What is done is kept: run the "
+                f"same command again with fewer --jobs than {jobs}."
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -265,7 +281,7 @@ def _describe(prepared: Prepared, cells: Sequence[Cell], supply: Supply, started
     bench, suite, split = prepared.bench, prepared.bench.suite, prepared.split
     trainings = {name: _count_training(bench.tables, suite, name) for name in suite.trainings}
     return {
-        "format": FORMAT, "version": VERSION, "title": suite.title, "question": suite.question,
+        **HEADER, "title": suite.title, "question": suite.question,
         "protocol": suite.protocol, "started": started, "finished": _now(), "suite_digest": suite.digest,
         "questions": [question.to_dict() for question in bench.questions], "left_out": list(prepared.left_out),
         "split": {

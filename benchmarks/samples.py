@@ -29,8 +29,8 @@ class Sample:
     ----------
     survey : str
     objects : {"new", "same", "pool"}
-        No training set shows any of its sky objects in any survey; or some may; or galaxies to recalibrate with, no
-        test.
+        No training set shows any of its sky objects in any survey (but of a survey that was learned from, under
+        ``published``); or some may; or galaxies to recalibrate with, no test.
     ids : (n_rows,) array of str
     Y : (n_rows, n_targets) float32 array
         Labels that count, NaN elsewhere.
@@ -73,8 +73,9 @@ class Sample:
     def title(self) -> str:
         """As tables and figures call it."""
         n = int(self.seen.sum())
-        seen = f"all objects ({n} of {len(self)} seen in training)"
-        what = {"new": "new objects", "same": seen, "pool": "to recalibrate with"}[self.objects]
+        seen = f" ({n} of {len(self)} seen in training)"
+        new = "test objects" + seen if n else "new objects"  # the published protocol keeps those that training showed
+        what = {"new": new, "same": "all objects" + seen, "pool": "to recalibrate with"}[self.objects]
         return f"{name_survey(self.survey)}, {what}"
 
     @property

@@ -146,7 +146,7 @@ class Recalibration(Section):
     """How few labels of the target survey buy back the drop."""
 
     labels: Annotated[tuple[int, ...], Field(description="numbers of galaxies; [] for none")] = (10, 30, 100, 300, 1000)
-    draws: Annotated[int, Field(ge=1, description="of each number")] = 20
+    draws: Annotated[int, Field(ge=2, description="of each number")] = 20
 
 
 class Reference(Section):
@@ -229,6 +229,14 @@ class Suite(Section):
             _require(self.reference.model, self.models, "reference.model")
         if self.reference.training:
             _require(self.reference.training, self.trainings, "reference.training")
+        if self.reference_training not in self.list_trainings(self.reference_model):
+            raise ValueError(
+                f"reference.model is {self.reference_model!r}, which does not learn from {self.reference_training!r}, "
+                "the training set of reference.training: nothing could be compared with it."
+            )
+        for name, numbers in (("budgets", self.budgets), ("recalibration.labels", self.recalibration.labels)):
+            if min(numbers, default=1) < 1 or len(set(numbers)) < len(numbers):
+                raise ValueError(f"{name} is {list(numbers)}: whole numbers from 1 were expected, each once.")
         if finetunes and any(survey.catalog is None for survey in self.surveys.values()):
             raise ValueError("fine-tunes see images: give every survey a catalog, surveys.NAME.catalog=FILE.parquet.")
         for section in ("surveys", "trainings", "models"):

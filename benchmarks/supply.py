@@ -29,6 +29,7 @@ Array = np.ndarray[Any, Any]
 Report = Callable[[int, int, int], None]  # images done, failed, in all
 Watch = Callable[[str, str], AbstractContextManager[Report | None]]
 CACHE = "cache"
+SPEED = ("batch_size", "workers", "threads")  # options that change no vector; a device may, by its precision
 
 
 def watch_nothing(title: str, first: str) -> AbstractContextManager[Report | None]:
@@ -79,10 +80,8 @@ class Supply:
         options = self.suite.extraction.model_dump(exclude_none=True)
         if size is not None:
             options["size"] = size
-        wanted = {"backbone": self.suite.backbone, "revision": self.suite.revision, **options}
-        wanted["weights"] = hash_backbone(
-            self.suite.backbone
-        )  # other ones are another backbone, in a folder of its own
+        wanted = {"backbone": self.suite.backbone, "revision": self.suite.revision, **_leave_speed(options)}
+        wanted["weights"] = hash_backbone(self.suite.backbone)  # other ones are another backbone, in its own folder
         name = f"{Path(self.suite.backbone).name}-{_digest(wanted)[:8]}"
         options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
         if self.suite.revision:
@@ -121,7 +120,7 @@ class Supply:
             "backbone": backbone,
             "weights": hash_backbone(backbone),
             "program": version("galaxy-sommelier"),
-            "options": {k: v for k, v in options.items() if k not in ("device", "batch_size", "workers", "threads")},
+            "options": _leave_speed({**options, "device": ""}),  # what is there is there, whoever made it
         }
         digest = _digest(request)
         record = _read_note(note)
@@ -139,7 +138,10 @@ class Supply:
 
         catalog = Catalog.read(path)
         if survey not in catalog.surveys:
-            raise SommelierError(f"{path} has galaxies of {', '.join(catalog.surveys)}, none of {survey}.")
+            raise SommelierError(
+                f"{path} has galaxies of {', '.join(catalog.surveys)}, none of {survey}: call the survey in the suite "
+                "as the catalog does."
+            )
         catalog = catalog.of_survey(survey)
         file.parent.mkdir(parents=True, exist_ok=True)
         if file.exists():
@@ -159,7 +161,9 @@ class Supply:
     def _check(self, file: Path, survey: str) -> Path:
         with EmbeddingStore.open(file) as store:
             if store.survey != survey:
-                raise SommelierError(f"{file} holds galaxies of {store.survey}; the suite calls them {survey}.")
+                raise SommelierError(
+                    f"{file} holds galaxies of {store.survey}; the suite calls them {survey}. Take that name."
+                )
         return file
 
 
@@ -192,6 +196,11 @@ def write_subset(catalog: Catalog, ids: Array, file: Path, zeroed: bool = False)
     if not file.exists() or not Catalog.read(file).frame.equals(frame):
         subset.write(file)
     return file
+
+
+def _leave_speed(options: dict[str, Any]) -> dict[str, Any]:
+    """What of the options the vectors follow from."""
+    return {name: value for name, value in options.items() if name not in SPEED}
 
 
 def _digest(record: dict[str, Any]) -> str:

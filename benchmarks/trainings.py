@@ -109,6 +109,11 @@ def _select(
     else:
         # the study took all votes, which favours galaxies with features: they are asked more
         counted = table.votes if suite.protocol == "published" else table.totals[:, :1]
+        if not np.isfinite(counted[rows[first]]).any():
+            raise SommelierError(
+                f"a training set selects those galaxies of {first} that have most votes, and it has no votes: take "
+                "select: all, or a catalog with counts."
+            )
         votes = np.nan_to_num(counted[rows[first]]).sum(axis=1)
         chosen = rows[first][np.argsort(-votes, kind="stable")[:n]]
     return rows | {first: np.sort(chosen)}

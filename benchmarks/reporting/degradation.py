@@ -29,7 +29,6 @@ PARTS = {
     "ceiling_u": "vote-noise ceiling of {away}'s labels",
 }
 METRICS = ("r2", "mae", "bias")  # that an offset and a slope change
-WHAT = {"new": "new objects", "same": "all objects"}
 METRIC = {"r": "Pearson r", "r2": "R2", "mae": "MAE", "rmse": "RMSE", "bias": "bias"}
 
 
@@ -99,7 +98,8 @@ def _list_change(results: Results, home: Entry, away: Entry) -> list[Content]:
     who = name_model(results, home.model) + space
     learned = name_training(results, home.training)
     learned += "" if learned == surveys else f" ({surveys})"
-    test = f"{name_survey(sample.survey)}, {WHAT[sample.objects]}"
+    what = "all objects" if sample.objects == "same" else "test objects" if sample.seen.any() else "new objects"
+    test = f"{name_survey(sample.survey)}, {what}"
     return [who, learned, test, "yes" if known else "no", *scores]
 
 

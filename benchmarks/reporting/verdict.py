@@ -55,9 +55,7 @@ def name_test(results: Results, test: str) -> str:
     """In a sentence: ``new SDSS galaxies``."""
     sample = results.samples[test]
     survey = name_survey(sample.survey)
-    if sample.objects == "new":
-        return f"new {survey} galaxies"
-    return f"{survey} galaxies, some of them seen in training"
+    return f"{survey} galaxies, some of them seen in training" if sample.seen.any() else f"new {survey} galaxies"
 
 
 def _tell_rank(headline: Headline) -> str:
@@ -109,7 +107,7 @@ def _tell_losses(results: Results, entry: Entry) -> Iterator[str]:
         home, there = pairs[test]
         change = Quantity.of(change_in_percent(home.macro["r"], there.macro["r"]), 0, sign=True)
         lost = f" ({change} %)" if np.isfinite(change.value) else ""
-        seen = "" if results.samples[test].objects == "new" else ", some of whose galaxies were seen in training"
+        seen = ", some of whose galaxies were seen in training" if results.samples[test].seen.any() else ""
         survey = name_survey(results.samples[test].survey) + seen
         parts.append(f"{show_score(there.macro['r'])} on {survey}{lost}")
     if parts:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import auditing
 from benchmarks.auditing import SuiteAudit, audit_samples, exclude_leaks
 from benchmarks.material import cut_samples
 from benchmarks.runner import Prepared
@@ -90,6 +91,32 @@ def test_near_identical_embeddings_are_found(tmp_path: Path) -> None:
     near = record["tests"][-1]
     assert (near["test"], near["checkable"], near["rows"]) == ("embedding", True, 3)
     assert record["found"]["rows"] == 3
+
+
+def test_two_surveys_are_compared_once_and_told_from_either_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    surveys = write_pair(tmp_path, ra=UNKNOWN, dec=UNKNOWN)
+    rng = np.random.default_rng(4)
+    one, other = rng.normal(size=(240, 64)), rng.normal(size=(120, 64))
+    other[[118, 119, 0]] = one[[0, 1, 239]]  # two tested galaxies of UKIDSS in SDSS's training, one the other way
+    for name, vectors in (("sdss", one), ("ukidss", other)):
+        replace_vectors(tmp_path / f"{name}.h5", vectors)
+    compared: list[list[str]] = []
+    real = auditing.find_duplicates
+
+    def count(stores: list[EmbeddingStore], **options: Any) -> Any:
+        compared.append([store.survey for store in stores])
+        return real(stores, **options)
+
+    monkeypatch.setattr(auditing, "find_duplicates", count)
+    trainings = {name: {"surveys": [name]} for name in ("sdss", "ukidss")}
+    suite = make_suite(tmp_path, surveys=surveys, split=ORDER, trainings=trainings, audit=True)
+    records = prepare_suite(suite, tmp_path / "run").audit
+    found = {(one["training"], one["test"]): one["tests"][-1]["rows"] for one in records}
+    assert found["sdss", "ukidss-new"] == 2
+    assert found["ukidss", "sdss-new"] == 1
+    assert compared == [["sdss"], ["sdss", "ukidss"], ["ukidss"]]
 
 
 def replace_vectors(file: Path, vectors: np.ndarray) -> None:

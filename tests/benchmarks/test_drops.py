@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +67,21 @@ def test_curves_start_from_the_score_without_labels(finished: Results) -> None:
         home = finished.pick(training="sdss", model=curve.model, test="sdss-new")[0]
         assert curve.recalibration.in_domain == pytest.approx(home.macro["r2"].value)
         assert [point.budget for point in curve.recalibration.points] == [10]
+
+
+def test_values_that_are_no_fractions_are_not_recalibrated(tmp_path: Path) -> None:
+    suite = benches.make_suite(models={"ridge": {"head": "ridge"}}, trainings={"sdss": {"surveys": ["sdss"]}})
+    mass = {"name": "mass", "answers": [], "kind": "value", "parent": None, "fractions": benches.QUESTIONS[1].fractions}
+    samples = {
+        name: replace(one, Y=np.column_stack([one.Y[:, :4], 9 + one.Y[:, 4]]).astype(np.float32))
+        for name, one in benches.make_samples().items()
+    }
+    bar = benches.QUESTIONS[1].to_dict() | {"answers": ["yes"]}
+    questions = [benches.QUESTIONS[0].to_dict(), bar, mass]
+    results = benches.write_bench(tmp_path, suite, samples, questions=questions)
+    curves = [curve.recalibration for curve in results.curves]
+    assert [curve.answers.tolist() for curve in curves] == [[0, 1, 2, 3]] * len(curves)
+    assert {curve.in_domain for curve in curves} == {None}  # what was lost is not of the same answers
 
 
 def make_sample(groups: list[int]) -> Sample:

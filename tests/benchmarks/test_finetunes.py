@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import runner
 from benchmarks.cells import Cell
-from benchmarks.finetunes import digest_finetune, find_start, order_finetunes
+from benchmarks.finetunes import digest_finetune, digest_tested, find_start, order_finetunes
 from benchmarks.gathering import read_record
 from benchmarks.results import CELLS, Results
 from benchmarks.runner import Prepared, run_suite
@@ -29,7 +30,7 @@ from embeddings.store import EmbeddingStore
 from extract.catalog import Catalog
 from finetune.train import Trainer
 from heads.io import make_head
-from tests.benchmarks.pictures import SETTINGS, make_pictured, write_catalog, write_sky
+from tests.benchmarks.pictures import NUMBERS, SETTINGS, draw, make_pictured, write_catalog, write_sky
 from tests.benchmarks.suites import prepare_suite, read_tables
 from tests.extract.models import save_model
 from tests.test_commands import run
@@ -200,10 +201,14 @@ def test_stores_that_a_run_made_do_not_test_what_it_learned(tuned: Results, tmp_
 # keys
 
 
-def find_keys(suite: Suite, folder: Path) -> dict[str, str]:
-    """The keys of the fine-tunes, by model."""
+def find_keys(suite: Suite, folder: Path, tested: bool = False) -> dict[str, str]:
+    """The keys of the fine-tunes, or of their cells, by model."""
     prepared = prepare_suite(suite, folder)
-    return _chain(suite, prepared)
+    keys = _chain(suite, prepared)
+    if not tested:
+        return keys
+    bench, split = prepared.bench, prepared.split
+    return {model: digest_tested(bench, Cell("sdss", model, 0), key, split) for model, key in keys.items()}
 
 
 def _chain(suite: Suite, prepared: Prepared) -> dict[str, str]:
@@ -270,10 +275,20 @@ def test_keys_of_fine_tunes_follow_backbone_and_images(tmp_path: Path) -> None:
     assert find_keys(suite, tmp_path / "run")["one"] != first["one"]
     save_model(sky / "backbone")
     assert find_keys(suite, tmp_path / "run") == first
-    image = sky / "ukidss-images" / "30.png"
-    image.write_bytes((sky / "ukidss-images" / "31.png").read_bytes())
+    asked = find_keys(suite, tmp_path / "run", tested=True)
+    Image.fromarray(draw(30, "other")).save(sky / "ukidss-images" / "30.png")
     write_catalog(sky, "ukidss", range(20, 100), mag_r=15.0)  # made again
+    assert find_keys(suite, tmp_path / "run") == first  # it is tested on these, and learns from others
+    assert find_keys(suite, tmp_path / "run", tested=True)["one"] != asked["one"]
+    Image.fromarray(draw(3, "other")).save(sky / "sdss-images" / "3.png")
+    write_catalog(sky, "sdss", NUMBERS["sdss"], mag_r=15.0)
     assert find_keys(suite, tmp_path / "run")["one"] != first["one"]
+
+
+def test_other_tests_train_nothing_anew(suite: Suite, tmp_path: Path) -> None:
+    few = suite.model_copy(update={"tests": ("sdss",)})
+    assert find_keys(few, tmp_path / "run") == find_keys(suite, tmp_path / "run")
+    assert find_keys(few, tmp_path / "run", True)["one"] != find_keys(suite, tmp_path / "run", True)["one"]
 
 
 # budgets, zeroed labels, other sizes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,9 +36,9 @@ def load(results: Results, entry: Entry, seed: int) -> np.ndarray:
 
 def test_every_contender_is_scored_on_every_test(finished: Results) -> None:
     tests = ("sdss-new", "decals-new", "ukidss-new", "ukidss-same")
-    assert sorted((e.training, e.model, e.test) for e in finished.entries) == sorted(
-        (t, m, test) for m in ("mean", "ridge", "knn") for t in ("sdss", "mixed") for test in tests
-    )
+    assert [(e.training, e.model, e.test) for e in finished.entries] == [
+        (t, m, test) for t in ("sdss", "mixed") for m in ("mean", "ridge", "knn") for test in tests
+    ]
     assert {e.seeds for e in finished.entries if e.model != "mean"} == {(0, 1, 2)}
 
 
@@ -146,6 +147,32 @@ def test_a_ceiling_is_of_the_answers_with_raw_fractions(tmp_path: Path) -> None:
     sample = results.samples["sdss-new"]
     alone = measure_ceiling(sample.whole[:, :3], sample.totals[:, :3], resample_objects(sample.groups, 0, 10))
     assert results.ceilings["sdss-new"].scores["r2"].value == pytest.approx(alone.scores["r2"].value)
+
+
+def test_a_ceiling_is_of_the_labels_that_scores_are_of(tmp_path: Path) -> None:
+    samples = benches.make_samples()
+    home = samples["sdss-new"]
+    few = np.arange(len(home)) % 2 == 0  # labels that too few voted on do not count
+    labels, totals = np.where(few[:, None], np.nan, home.Y), np.where(few[:, None], 3, home.totals)
+    samples["sdss-new"] = replace(home, Y=labels.astype(np.float32), totals=totals.astype(np.float32))
+    found = benches.write_bench(tmp_path / "few", SMALL, samples).ceilings["sdss-new"].scores["r2"].value
+    r2 = []
+    for f in home.Y[~few].T.astype(np.float64):
+        f = f[~np.isnan(f)]
+        r2.append(1 - np.mean(f * (1 - f) / (benches.VOTES - 1)) / np.var(f))
+    assert found == pytest.approx(np.mean(r2), abs=1e-6)
+
+
+def test_zeros_of_questions_that_nobody_was_asked_have_no_noise(tmp_path: Path) -> None:
+    samples = benches.make_samples()
+    for name, one in samples.items():
+        asked = ~np.isnan(one.whole)
+        samples[name] = replace(one, Y=np.nan_to_num(one.whole), totals=np.where(asked, one.totals, np.float32(0)))
+    suite = SMALL.model_copy(update={"protocol": "published"})
+    found = benches.write_bench(tmp_path / "zeros", suite, samples).ceilings["sdss-new"].scores["r2"].value
+    Y = samples["sdss-new"].Y.astype(np.float64)
+    expected = 1 - np.mean(Y * (1 - Y) / (benches.VOTES - 1), axis=0) / np.var(Y, axis=0)
+    assert found == pytest.approx(expected.mean(), abs=1e-6)
 
 
 # comparisons

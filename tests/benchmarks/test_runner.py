@@ -271,6 +271,28 @@ def test_results_of_a_suite_that_was_begun_anew_are_not_read(surveys: Path, tmp_
         read_results(tmp_path / "run")
 
 
+def test_results_are_not_read_where_a_later_run_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_survey(tmp_path / "sdss.h5", "sdss", NORTH, 1)
+    suite = make_suite(
+        tmp_path, surveys={"sdss": {"store": str(tmp_path / "sdss.h5")}}, models={"ridge": {"head": "ridge"}},
+        seeds={"heads": 1},
+    )  # fmt: skip
+    run_suite(suite, tmp_path / "run")
+    write_survey(tmp_path / "sdss.h5", "sdss", NORTH, 9)  # other vectors, the same suite
+
+    def stop(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "fit_cell", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_suite(suite, tmp_path / "run")
+    with pytest.raises(SommelierError, match="is not finished"):
+        read_results(tmp_path / "run")
+    run_suite(suite, tmp_path / "run")
+    assert read_results(tmp_path / "run").entries
+
+
 def test_cautions_are_there_though_a_kill_came_while_scoring(finished: Results, tmp_path: Path) -> None:
     record = read_record(finished.folder)
     folder = tmp_path / "copy"

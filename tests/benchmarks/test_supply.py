@@ -86,6 +86,7 @@ def test_settings_of_speed_make_no_other_store_and_those_of_vectors_do(sky: Path
         find(sky, tmp_path, 56, extraction=base),
     ]  # fmt: skip
     assert len({file, *others}) == 4
+    assert find(sky, tmp_path, extraction=base | {"batch_size": 5, "threads": 2}) == file
     assert find(sky, tmp_path, 42, extraction=base) == others[0]  # the size of a training set or of the suite
 
 

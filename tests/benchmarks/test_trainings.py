@@ -87,6 +87,11 @@ def test_most_votes_are_those_of_the_first_question_or_as_the_study_had_it_of_al
     sound, published = make_suite(trainings=trainings), make_suite(trainings=trainings, protocol="published")
     assert draw_training(tables, sound, "m", 0)["a"].tolist() == [4, 5, 6, 7, 8, 9, 10, 11]
     assert draw_training(tables, published, "m", 0)["a"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    unknown = tables | {"a": make_table("a", range(n), "t" * n, totals=np.full((n, 2), np.nan))}
+    with pytest.raises(
+        SommelierError, match="galaxies of a that have most votes, and it has no votes: take select: all"
+    ):
+        draw_training(unknown, sound, "m", 0)
 
 
 @pytest.mark.parametrize("budget", [8, 101, 400, 700])
