@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.comparison import LEVEL, adjust_holm, compute_p
+from benchmarks.comparison import LEVEL, MIN_RESAMPLES, adjust_holm, compute_p
 from benchmarks.results import Entry, Results
 from benchmarks.statistics import SINGLE_RUN, Score
 from benchmarks.tables import NOTHING, Quantity, Table
@@ -33,7 +33,7 @@ class Change:
         B less A: paired where the galaxies are the same; None where the answers are not.
     paired : bool
     p_family : float
-        Holm's, over all paired differences; NaN for others.
+        Holm's, over all paired differences; NaN for others, and for points of curves, which have too few resamples.
     note : str
         Why it is not paired, or what else to know.
     """
@@ -48,9 +48,11 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        """``higher``, ``lower``, ``not told apart``; ``not comparable`` where nothing is paired."""
-        if not self.paired or self.difference is None or not np.isfinite(self.p_family):
+        """``higher``, ``lower``, ``not told apart``; ``not tested``; ``not comparable`` where nothing is paired."""
+        if not self.paired or self.difference is None or not np.isfinite(self.difference.value):
             return "not comparable"
+        if not np.isfinite(self.p_family):
+            return "not tested"
         if self.p_family >= LEVEL:
             return "not told apart"
         return "higher" if self.difference.value > 0 else "lower"
@@ -142,7 +144,7 @@ class Changes:
         columns = ["contender", "test", "r in A", "r in B", "B less A", "p (Holm)", "verdict", "note"]
         meaning = (
             "Pearson r, means over answers, 95 % intervals. Paired differences are on the same galaxies; p is "
-            "corrected (Holm) for all of them."
+            "corrected (Holm) for all of them; budgets and single layers are points of curves, and not tested."
         )
         return Table("What changed in the scores", columns, rows, meaning, "score-changes")
 
@@ -163,13 +165,20 @@ def compare_results(a: Results, b: Results) -> Changes:
     entries = [{(*entry.contender, entry.test): entry for entry in results.entries} for results in (a, b)]
     both = [contender for contender in entries[0] if contender in entries[1]]
     changes = [_compare(a, b, entries[0][contender], entries[1][contender]) for contender in both]
-    p = [compute_p(c.difference) if c.paired and c.difference is not None else float("nan") for c in changes]
+    p = [_test(change) for change in changes]
     scores = [replace(c, p_family=float(value)) for c, value in zip(changes, adjust_holm(p), strict=True)]
     only_a, only_b = ([c for c in own if c not in other] for own, other in (entries, entries[::-1]))
     suite = dict(_list_changes(a.suite.model_dump(mode="json"), b.suite.model_dump(mode="json")))
     changed = Changes(a.folder, b.folder, suite, splits, scores, only_a, only_b, [])
     changed.warnings.extend(_warn(a, b, changed))
     return changed
+
+
+def _test(change: Change) -> float:
+    """The p of a paired difference; NaN of others, and of budgets and single layers, whose resamples are too few."""
+    difference = change.difference
+    tested = change.paired and difference is not None and len(difference.draws) >= MIN_RESAMPLES
+    return compute_p(difference) if tested and difference is not None else float("nan")
 
 
 def _digest(results: Results) -> str:

@@ -70,6 +70,18 @@ def test_a_better_head_is_told_from_one_that_did_not_change(before: Results, tmp
     assert compare_results(after, before).scores[2].verdict == "lower"
 
 
+def test_points_of_curves_are_laid_side_by_side_and_not_tested(tmp_path: Path) -> None:
+    models = {"ridge": {"head": "ridge"}, "knn": {"head": "knn"}}
+    a, b = (write(tmp_path / name, models=models, budgets=[30]) for name in "ab")
+    found = {(c.contender[1], c.contender[3]): c for c in compare_results(a, b).scores}
+    assert {key: change.verdict for key, change in found.items()} == {
+        ("ridge", 30): "not tested", ("ridge", 0): "not told apart",
+        ("knn", 30): "not tested", ("knn", 0): "not told apart",
+    }  # fmt: skip
+    assert found["ridge", 30].difference is not None
+    assert found["ridge", 30].difference.to_list() == [0, 0, 0]
+
+
 def test_other_splits_are_never_compared_silently(before: Results, tmp_path: Path) -> None:
     after = write(tmp_path, better=True, record={"split": {"digest": "cd" * 32}})
     changes = compare_results(before, after)
