@@ -29,6 +29,7 @@ setup(
     package_data={
         "benchmarks": ["templates/*"],
         "embeddings": ["FORMAT.md"],
+        "extract": ["tiny/*"],
         "finetune": ["configs/*.yaml", "templates/*.md"],
     },
     entry_points={"console_scripts": ["sommelier=sommelier:main"]},

@@ -81,7 +81,7 @@ def test_a_stopped_demo_goes_on_makes_everything_and_a_rerun_embeds_nothing(
     assert counts["ukidss", "new"] + counts["ukidss", "same"] in (N - 1, N)
     assert counts["sdss", "new"] + record["trainings"]["sdss"]["sdss"] == N
     text = (out / "demo.md").read_text()
-    assert "random weights" in text
+    assert "tiny (trained on simulated galaxies alone)" in text
     assert all(table.title in text and table.meaning in text for table in made.tables)
     assert all((out / name).exists() for name in re.findall(r"\]\((.*?)\)", text))
 
