@@ -2,10 +2,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo env test lint fast perf clean
+.PHONY: help demo env test lint fast perf backbone clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-6s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
 demo: env ## the environment, then the whole way on a simulated sky, into sommelier-demo
 	$(BIN)/sommelier demo
@@ -31,6 +31,9 @@ fast: env ## the tests that take seconds
 
 perf: env ## speed, as ratios in one run
 	$(BIN)/pytest -m perf tests/perf -s
+
+backbone: env ## train `tiny` anew, in build/backbone: at most an hour on two cores; goes on where it was stopped
+	$(BIN)/python -m finetune.pretrain build/backbone
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -30,6 +30,7 @@ setup(
     package_data={
         "benchmarks": ["suites/*.yaml", "templates/*"],
         "embeddings": ["FORMAT.md"],
+        "extract": ["tiny/*"],
         "finetune": ["configs/*.yaml", "templates/*.md"],
     },
     entry_points={"console_scripts": ["sommelier=sommelier:main"]},

@@ -145,10 +145,10 @@ def _score(Y: Array, P: Array, weights: Array) -> dict[str, Score]:
     scores = score_predictions(Y, P, weights)
     binary = [target for target in range(Y.shape[1]) if is_binary(Y[:, target])]
     if binary:
-        scores["auc"] = _score_auc(Y[:, binary[0]], P[:, binary[0]], weights)
+        scores["auc"] = score_auc(Y[:, binary[0]], P[:, binary[0]], weights)
     return scores
 
 
-def _score_auc(y: Array, p: Array, weights: Array) -> Score:
+def score_auc(y: Array, p: Array, weights: Array) -> Score:
     """Of one target, on the sample and on each resample."""
     return Score(float(weigh_auc(y, p, np.ones((1, len(y))))[0]), weigh_auc(y, p, weights))

@@ -16,7 +16,8 @@ from embeddings.runs import BACKBONE, RunRecord, find_run
 from extract.backbone import TransformersBackbone
 
 TINY = "tiny"
-TINY_SEED = 20240229
+TINY_FOLDER = Path(__file__).with_name(TINY)  # docs/backbone.md says how it was made
+TINY_SHA256 = "0a756683e5d44aeac394c64c0fb1c2ec3caa42663dc3380653b376f65e08337d"
 KNOWN = (
     TINY,
     "facebook/dinov2-small",
@@ -48,7 +49,7 @@ class BackboneSource:
     name : str
         As the user gave it.
     folder : str or None
-        Holds config.json and the weights; None for `tiny`.
+        Holds config.json and the weights; None for `tiny`, which comes with the program.
     revision : str or None
         The hub's commit.
     weights_sha256 : str
@@ -71,8 +72,10 @@ class BackboneSource:
 
     @property
     def label(self) -> str:
-        """The name for people: an untrained network says so."""
-        return self.name if self.trained else f"{self.name} (untrained, random weights)"
+        """The name for people: the bundled network says what it learned from, an untrained one that it did not."""
+        if not self.trained:
+            return f"{self.name} (untrained, random weights)"
+        return self.name if self.folder else f"{self.name} (trained on simulated galaxies alone)"
 
     @property
     def depth(self) -> int:
@@ -103,8 +106,7 @@ class BackboneSource:
         BackboneError
             When a weight is missing or the file is damaged.
         """
-        model = _make_tiny() if self.folder is None else _load_folder(self.folder)
-        return TransformersBackbone(model, self.label, device)
+        return TransformersBackbone(_load_folder(self.folder or str(TINY_FOLDER)), self.label, device)
 
     def check_size(self, size: int) -> None:
         """Raise `BackboneError` unless the image side is a multiple of the patch size."""
@@ -142,7 +144,7 @@ def find_backbone(name: str, revision: str | None = None) -> BackboneSource:
         run.require_finished()
         return replace(find_in_folder(name, run.folder / BACKBONE, None), run=run)
     if name == TINY:
-        return _describe_tiny()
+        return _find_tiny()
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith((".", "/")):
         folder = download_backbone(name, revision)
         return find_in_folder(name, folder, folder.name)
@@ -266,23 +268,12 @@ def _load_folder(folder: str) -> Any:
     return model
 
 
-def _describe_tiny() -> BackboneSource:
-    from safetensors.torch import save
-
-    model = _make_tiny()
-    weights = save({name: tensor.contiguous() for name, tensor in sorted(model.state_dict().items())})
-    digest = hashlib.sha256(weights).hexdigest()
-    return BackboneSource(TINY, None, None, digest, model.config.to_dict(), trained=False)
-
-
-def _make_tiny() -> Any:
-    """A DINOv2 of 2.8 million parameters with seeded random weights."""
-    import torch
-    from transformers import Dinov2Config, Dinov2Model
-
-    config = Dinov2Config(
-        hidden_size=192, num_hidden_layers=6, num_attention_heads=3, mlp_ratio=4, patch_size=14, image_size=224
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(TINY_SEED)
-        return Dinov2Model(config)
+def _find_tiny() -> BackboneSource:
+    """The bundled weights, unless the file is another than this version of the program came with."""
+    source = find_in_folder(TINY, TINY_FOLDER)
+    if source.weights_sha256 != TINY_SHA256:
+        raise BackboneError(
+            f"{TINY_FOLDER} does not hold the weights of {TINY} that this version came with (sha256 "
+            f"{source.weights_sha256[:12]}..., expected {TINY_SHA256[:12]}...). Install the program again."
+        )
+    return replace(source, folder=None)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from transformers.utils import logging
 
@@ -70,13 +71,13 @@ def _drop_spread(value: Any) -> Any:
     return [_drop_spread(item) for item in value] if isinstance(value, list) else value
 
 
-def write_backbone(backbone: Any, folder: Path) -> None:
+def write_backbone(backbone: Any, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write a transformers model as ``backbone/`` of a run's folder, in place at once."""
     target = folder / BACKBONE
     fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     logging.disable_progress_bar()
     shutil.rmtree(fresh, ignore_errors=True)
-    backbone.float().save_pretrained(fresh)
+    backbone.to(dtype).save_pretrained(fresh)
     for file in fresh.iterdir():
         sync_path(file)
     shutil.rmtree(target, ignore_errors=True)  # of a run that was stopped here: it says when it is done

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from extract.weights import find_backbone
 from sommelier import main
 
 ROOT = Path(__file__).parents[1]
@@ -79,7 +81,7 @@ def test_the_whole_way_from_a_table_to_predictions(
     run(*table, "--label", "kind", "--label", "odd", "-o", "all.parquet")
     layers = ["--layer", "3", "--layer", "-1", "--pool", "cls", "--pool", "patch-mean", "--size", "56"]
     output = run("extract", "all.parquet", "--backbone", "tiny", "-o", "all.h5", *layers)
-    assert "untrained" in output
+    assert "untrained" not in output
     assert "40 rows, 40 ok, 0 failed; L3-cls, L3-patch-mean, L6-cls, L6-patch-mean" in output
 
     info = json.loads(run("info", "all.h5", "--json"))
@@ -120,6 +122,16 @@ def test_dry_run_writes_nothing(image_folder: Path, tmp_path: Path) -> None:
     output = run("extract", tmp_path / "c.parquet", "--backbone", "tiny", "-o", tmp_path / "s.h5", "--dry-run")
     assert "40 rows, 40 to embed, about" in output
     assert [path.name for path in tmp_path.iterdir()] == ["c.parquet"]
+
+
+def test_an_untrained_network_is_announced(
+    image_folder: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("catalog", "folder", image_folder, "-o", tmp_path / "c.parquet")
+    source = replace(find_backbone(str(tiny_folder)), trained=False)
+    monkeypatch.setattr("extract.pipeline.find_backbone", lambda *_: source)
+    output = run("extract", tmp_path / "c.parquet", "--backbone", "x", "--size", "28", "-o", "s.h5", "--dry-run")
+    assert "x is untrained: random weights, to try things out with." in output
 
 
 def test_verify_exits_1_on_damage(image_folder: Path, tmp_path: Path) -> None:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from multiprocessing import get_context
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ import pandas as pd
 from embeddings.errors import SommelierError
 from embeddings.files import claim_folder, replace_file
 from embeddings.parts import FileLock
-from extract.processes import count_cpus, follow_parent
+from extract.processes import count_cpus, run_parts
 from extract.schema import CAMPAIGNS
 from extract.simulation.answers import expect_shares
 from extract.simulation.instruments import FRAME, INSTRUMENTS, measure_frames
@@ -174,31 +171,10 @@ def _render_parts(root: Path, sky: Sky, workers: int, progress: Report | None) -
     missing = [start for start in _list_starts(sky) if not _part_path(root, start).exists()]
     total = sum(int(images[start : start + PART_GALAXIES].sum()) for start in missing)
     done = 0
-    for start in _render_each(root, sky, missing, workers):
+    for start in run_parts(partial(render_part, root, sky), missing, workers):
         done += int(images[start : start + PART_GALAXIES].sum())
         if progress:
             progress(done, 0, total)
-
-
-def _render_each(root: Path, sky: Sky, starts: list[int], workers: int) -> Iterator[int]:
-    """Render parts, here or in processes; yields each that is done."""
-    if min(workers, len(starts)) <= 1:
-        for start in starts:
-            yield render_part(root, sky, start)
-        return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(starts)), context, follow_parent, (os.getpid(),)) as pool:
-        try:
-            for future in as_completed([pool.submit(render_part, root, sky, start) for start in starts]):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise SommelierError(
-                "a process died: out of memory, killed, or of a script without if __name__ == '__main__'. What is "
-                "finished is kept: run the same again, with fewer workers if memory is short."
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
 def render_part(root: Path, sky: Sky, start: int) -> int:

@@ -155,7 +155,7 @@ def test_a_changed_suite_computes_what_changed(surveys: Path, tmp_path: Path, co
     mixed = {"sdss": {"surveys": ["sdss"]}, "mixed": {"surveys": ["sdss", "decals"]}}
     mixed_only = {"knn": {"head": "knn", "trainings": ["mixed"]}, "ridge": {"head": "ridge", "trainings": ["sdss"]}}
     # decals is learned from now: its pool is gone, and so the test sets of all cells are others
-    assert rerun(trainings=mixed, models=mixed_only, seeds={"heads": 1}) == [
+    assert rerun(trainings=mixed, models=mixed_only, seeds={"heads": 1}, reference={"model": "ridge"}) == [
         "mixed--knn--L2-cls--s0", "sdss--ridge--L2-cls--s0",
     ]  # fmt: skip
     assert rerun(split={"val": 0.1, "test": 0.3, "seed": 3}) == ["mixed--knn--L2-cls--s0", "sdss--ridge--L2-cls--s0"]

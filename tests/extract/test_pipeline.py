@@ -19,8 +19,10 @@ import torch
 from PIL import Image
 
 from embeddings.errors import BusyError, ProvenanceMismatch, SommelierError, StoreError
+from embeddings.files import hash_file
 from embeddings.parts import FileLock, list_parts
 from embeddings.store import EmbeddingStore
+from extract import weights
 from extract.catalog import Catalog, catalog_from_table
 from extract.pipeline import Extraction, Options, extract_embeddings
 from tests.conftest import draw_galaxy
@@ -204,6 +206,19 @@ def test_a_store_that_grew_meanwhile_keeps_all_rows(catalog: Catalog, tiny_folde
     assert waiting.run() is not None
     with EmbeddingStore.open(tmp_path / "s.h5") as store:
         assert store.ids.tolist() == catalog.ids.tolist()
+
+
+def test_a_store_of_another_versions_tiny_is_refused(
+    catalog: Catalog, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(weights, "TINY_FOLDER", tiny_folder)
+        patch.setattr(weights, "TINY_SHA256", hash_file(tiny_folder / "model.safetensors"))
+        made = extract_embeddings(take(catalog, slice(0, 20)), "tiny", tmp_path / "s.h5", **FAST)
+    before = rows_of(made)
+    with pytest.raises(ProvenanceMismatch, match="weights_sha256"):
+        extract_embeddings(catalog, "tiny", tmp_path / "s.h5", **FAST)
+    assert rows_of(EmbeddingStore.open(tmp_path / "s.h5")) == before
 
 
 def test_an_image_that_is_gone_takes_no_vector_with_it(embed: Any, catalog: Catalog) -> None:

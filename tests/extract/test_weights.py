@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +15,12 @@ from safetensors.torch import load_file, save_file
 
 from embeddings.errors import BackboneError
 from embeddings.provenance import Space
+from extract import weights
 from extract.weights import find_backbone
 from tests.extract.hub import Hub, Repo, ask, serve
 from tests.extract.models import FAMILIES, expected_vectors, make_model, save_model
+
+ROOT = Path(__file__).parents[2]
 
 
 def sha256(file: Path) -> str:
@@ -166,21 +170,36 @@ def test_several_weight_files_are_hashed_by_their_names_in_order(tmp_path: Path)
 # names
 
 
-def test_tiny_is_always_the_same_and_says_that_it_is_untrained() -> None:
-    torch.manual_seed(1)
-    first = find_backbone("tiny")
-    drawn = torch.rand(3)
-    torch.manual_seed(1)
-    torch.testing.assert_close(torch.rand(3), drawn)  # making it leaves the caller's random numbers alone
-    torch.manual_seed(2)
-    assert find_backbone("tiny") == first
-    assert not first.trained
-    assert first.label == "tiny (untrained, random weights)"
+def test_tiny_comes_with_the_program_and_says_what_it_learned_from() -> None:
+    source = find_backbone("tiny")
+    file = weights.TINY_FOLDER / "model.safetensors"
+    assert source.weights_sha256 == sha256(file) == weights.TINY_SHA256
+    assert source.weights_sha256 in (ROOT / "docs/backbone.md").read_text()
+    assert file.stat().st_size <= 6_000_000
+    assert source.trained
+    assert source.label == "tiny (trained on simulated galaxies alone)"
+    assert source.folder is None  # so that a store names it, and no place on this machine
+    assert (source.config["model_type"], source.patch_size, source.depth) == ("dinov2", 14, 6)
+    kept, loaded = load_file(file), source.load().model.state_dict()
+    assert {tensor.dtype for tensor in kept.values()} == {torch.float16}
+    assert len(kept) == len(loaded)
+    for name in ("embeddings.patch_embeddings.projection.weight", "encoder.layer.5.mlp.fc1.weight"):
+        torch.testing.assert_close(loaded[name], kept[name].float(), atol=0, rtol=0)
     images = torch.randn(2, 3, 56, 56)
-    spaces = [Space(first.depth, "cls")]
+    spaces = [Space(source.depth, "cls")]
     (one,), (other,) = (find_backbone("tiny").load().embed(images, spaces).values() for _ in range(2))
     assert torch.equal(one, other)
-    assert one.shape == (2, 192) == (2, first.embed_dim)
+    assert one.shape == (2, 192) == (2, source.embed_dim)
+
+
+def test_a_tiny_that_was_tampered_with_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "TINY_FOLDER", save_model(tmp_path / "tiny"))
+    with pytest.raises(BackboneError, match=r"does not hold the weights of tiny .* Install the program again"):
+        find_backbone("tiny")
+
+
+def test_an_untrained_network_says_so(folder: Path) -> None:
+    assert replace(find_backbone(str(folder)), trained=False).label == f"{folder} (untrained, random weights)"
 
 
 @pytest.mark.parametrize(
