@@ -186,48 +186,60 @@ def _list_sizes(suite: Suite) -> list[tuple[str, int]]:
 
 
 def _compute(prepared: Prepared, cells: Sequence[Cell], supply: Supply, jobs: int, say: Say, watch: Watch) -> int:
-    """Compute the cells that are missing or changed; how many those were."""
+    """
+    Compute the cells that are missing or changed; how many those were.
+
+    Heads on frozen embeddings come first: what a suite has wrong then shows in seconds, and not after a fine-tune.
+    """
     bench, suite = prepared.bench, prepared.bench.suite
-    tuned = [cell for cell in cells if suite.models[cell.model].finetune]
+    heads = [cell for cell in cells if suite.models[cell.model].head]
+    frozen = [cell for cell in heads if suite.models[cell.model].embeddings == FROZEN]
+    done = _fit_heads(bench, list(_list_frozen(bench, frozen)), jobs, watch)
     keys: dict[Cell, str] = {}
-    done = 0
-    for cell in tuned:
-        keys[cell] = digest_finetune(bench, cell, keys, prepared.split)
-        if read_outcome(bench.folder / CELLS, cell, digest_tested(bench, cell, keys[cell], prepared.split)) is None:
-            tune_cell(bench, cell, keys, prepared.split, supply).write(bench.folder / CELLS)
-            say(f"fine-tuned {cell.name}")
-            done += 1
-    tasks = list(_list_tasks(prepared, cells, keys, supply))
-    with watch("Fitting heads", "") as report:
-        for n, outcome in enumerate(_fit_all(bench, tasks, jobs), 1):
-            outcome.write(bench.folder / CELLS)
-            if report:
-                report(n, 0, len(tasks))
-    return done + len(tasks)
+    for cell in cells:
+        if suite.models[cell.model].finetune:
+            keys[cell] = digest_finetune(bench, cell, keys, prepared.split)
+            asked = digest_tested(bench, cell, keys[cell], prepared.split)
+            if read_outcome(bench.folder / CELLS, cell, asked) is None:
+                tune_cell(bench, cell, keys, prepared.split, supply).write(bench.folder / CELLS)
+                say(f"fine-tuned {cell.name}")
+                done += 1
+    tuned = [cell for cell in heads if suite.models[cell.model].embeddings != FROZEN]
+    return done + _fit_heads(bench, list(_list_tuned(prepared, tuned, keys, supply)), jobs, watch)
 
 
 Task = tuple[Cell, str, Vectors]
 
 
-def _list_tasks(prepared: Prepared, cells: Sequence[Cell], keys: Mapping[Cell, str], supply: Supply) -> Iterator[Task]:
-    """The heads to fit."""
-    bench, suite = prepared.bench, prepared.bench.suite
+def _list_frozen(bench: Bench, cells: Sequence[Cell]) -> Iterator[Task]:
+    """The heads on frozen embeddings to fit."""
     for cell in cells:
-        model = suite.models[cell.model]
-        if not model.head:
-            continue
-        if model.embeddings == FROZEN:
-            space = Space.parse(cell.space)
-            vectors = find_frozen(bench, cell, space)
-            key = bench.digest(cell, *sorted({identify_store(path, space) for path in vectors.list_files()}))
-        else:
-            origin = replace(cell, model=model.embeddings)
-            asked = digest_tested(bench, origin, keys[origin], prepared.split)
-            key = bench.digest(cell, asked)
+        space = Space.parse(cell.space)
+        vectors = find_frozen(bench, cell, space)
+        key = bench.digest(cell, *sorted({identify_store(path, space) for path in vectors.list_files()}))
         if read_outcome(bench.folder / CELLS, cell, key) is None:
-            if model.embeddings != FROZEN:
-                vectors = embed_tuned(bench, origin, keys[origin], asked, supply).vectors
             yield cell, key, vectors
+
+
+def _list_tuned(prepared: Prepared, cells: Sequence[Cell], keys: Mapping[Cell, str], supply: Supply) -> Iterator[Task]:
+    """The heads on fine-tuned embeddings to fit."""
+    bench = prepared.bench
+    for cell in cells:
+        origin = replace(cell, model=bench.suite.models[cell.model].embeddings)
+        asked = digest_tested(bench, origin, keys[origin], prepared.split)
+        key = bench.digest(cell, asked)
+        if read_outcome(bench.folder / CELLS, cell, key) is None:
+            yield cell, key, embed_tuned(bench, origin, keys[origin], asked, supply).vectors
+
+
+def _fit_heads(bench: Bench, tasks: Sequence[Task], jobs: int, watch: Watch) -> int:
+    """Fit heads and write their cells; how many those are."""
+    with watch("Fitting heads", "") as report:
+        for n, outcome in enumerate(_fit_all(bench, tasks, jobs), 1):
+            outcome.write(bench.folder / CELLS)
+            if report:
+                report(n, 0, len(tasks))
+    return len(tasks)
 
 
 def _fit_all(bench: Bench, tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:

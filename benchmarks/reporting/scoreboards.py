@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from benchmarks.reporting.contenders import (
 from benchmarks.results import COPY, Contest, Entry, Results
 from benchmarks.tables import METRICS, NOTHING, Content, Quantity, Table
 
+AUC = "AUC"
 COLUMNS = (
     METRICS["r"], METRICS["r2"], METRICS["mae"], "r less the reference's", "p (Holm)", "verdict", "rank", "runs",
     "seconds", "worst answer", "its r",
@@ -43,9 +45,15 @@ def tabulate_contest(results: Results, contest: Contest, test: str) -> Table | N
         return None
     rows = [_list_rival(results, contest, entry) for entry in rivals]
     rows += _list_yardsticks(results, contest, test, rivals)
+    columns = [contest.varies, *COLUMNS]
+    if any("auc" in entry.macro for entry in rivals):  # some labels are classes
+        areas = [Quantity.of(entry.macro.get("auc"), 3) for entry in rivals]
+        rows = [[*row[:4], area, *row[4:]] for row, area in zip_longest(rows, areas, fillvalue=NOTHING)]
+        columns.insert(4, AUC)
     sample = results.samples[test]
     fixed = (name_training if contest.varies == "training" else name_model)(results, contest.reference)
-    over = f"{sample.n_labelled} galaxies, means over {max(count_answers(results, e) for e in rivals)} answers"
+    n = max(count_answers(results, entry) for entry in rivals)
+    over = f"{sample.n_labelled} galaxies" + (f", means over {n} answers" if n > 1 else "")
     meaning = (
         f"95 % intervals over galaxies and, where there are several runs, over seeds. Differences in r from {fixed} "
         "are paired: both were tested on the same galaxies; p and verdict are corrected (Holm) for all comparisons "
@@ -55,7 +63,7 @@ def tabulate_contest(results: Results, contest: Contest, test: str) -> Table | N
     title = f"{sample.title}: {describe_contest(results, contest)} ({over})"
     return Table(
         title,
-        [contest.varies, *COLUMNS],
+        columns,
         rows,
         meaning,
         name_file("contest", f"{contest.varies}s", contest.fixed, test),

@@ -45,7 +45,8 @@ def tell_answer(results: Results, headline: Headline | None) -> str:
     else:
         who = f"Of {len(rivals)} training sets for {name_model(results, contest.fixed)}, {name} {does}"
     start = f"{who} on {name_test(results, headline.test)}, with a Pearson r of {show_score(entry.macro['r'])}"
-    start += f" (the mean over {count_answers(results, entry)} answers{_tell_rank(headline)})"
+    n = count_answers(results, entry)
+    start += f" ({f'the mean over {n} answers' if n > 1 else 'one answer'}{_tell_rank(headline)})"
     clauses = [start, *_tell_difference(results, headline), *_tell_losses(results, entry)]
     return "; ".join(clauses) + "."
 
@@ -133,7 +134,7 @@ def _tell_bounds(results: Results, headline: Headline) -> Iterator[str]:
             f"and an R2 of {show_score(ceiling.scores['r2'])}."
         )
     floor = find_floor(results, headline.entry.training, headline.test)
-    if floor is not None and "pooled_r" in floor.pooled:
+    if floor is not None and np.isfinite(floor.pooled.get("pooled_r", np.nan)):
         yield (
             f"The mean predictor, which looks at no image, has no Pearson r, an R2 of {show_score(floor.macro['r2'])} "
             f"and a pooled r of {floor.pooled['pooled_r']:.3f} on {where}: pooled figures reward knowing which answers "
