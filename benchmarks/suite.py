@@ -272,10 +272,11 @@ class Suite(Section):
 
     @property
     def reference_model(self) -> str:
-        """The model that others are compared with: the named one, or the first head that looks at images and learns."""
+        """The named model, or the first that looks at images and learns, best from the reference training set."""
         floors = ("mean", "random")
         heads = [name for name, model in self.models.items() if model.head not in floors]
-        return self.reference.model or (heads or list(self.models))[0]
+        home = [name for name in heads if self.reference_training in self.list_trainings(name)]
+        return self.reference.model or (home or heads or list(self.models))[0]
 
     @property
     def reference_training(self) -> str:

@@ -88,7 +88,11 @@ def test_unknown_keys_are_named_with_the_nearest(file: Path, name: str, value: A
         ("reference", {"training": "sds"}, "reference.training names 'sds'. Did you mean 'sdss'"),
         ("surveys.sdss.catalog", None, "a survey needs a catalog, or a store"),
         ("surveys.decals", {"store": "a.h5"}, "fine-tunes see images: give every survey a catalog"),
-        ("models.ridge.trainings", ["mixed"], "reference.model is 'ridge', which does not learn from 'sdss'"),
+        (
+            "models",
+            {"mean": {"head": "mean"}, "away": {"head": "ridge", "trainings": ["mixed"]}},
+            "reference.model is 'away', which does not learn from 'sdss'",
+        ),
         ("budgets", [0, 50], "budgets is [0, 50]: whole numbers from 1 were expected, each once"),
         ("recalibration", {"labels": [30, 30]}, "recalibration.labels is [30, 30]: whole numbers from 1"),
         ("recalibration", {"draws": 1}, "recalibration.draws is 1; allowed: a whole number, at least 2"),
@@ -202,6 +206,8 @@ def test_references_are_chosen_where_none_is_named(file: Path) -> None:
     assert suite.tested == ("sdss", "decals")
     only = load_suite(write(file, change(KEYS, "models", {"mean": {"head": "mean"}})))
     assert only.reference_model == "mean"
+    away = {"knn": {"head": "knn", "trainings": ["mixed"]}, "ridge": {"head": "ridge"}}
+    assert load_suite(write(file, KEYS | {"models": away})).reference_model == "ridge"  # knn is not where it is asked
 
 
 def test_budgets_are_for_heads_on_frozen_embeddings_and_the_reference_training_set(file: Path) -> None:
