@@ -32,8 +32,11 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def trained(squares: torch.Tensor, tmp_path_factory: pytest.TempPathFactory) -> Pretrainer:
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as each test has, before which this is made
     trainer = Pretrainer(SMALL, squares, tmp_path_factory.mktemp("at-once"))
     trainer.train(every=2)
+    torch.set_num_threads(n_threads)
     return trainer
 
 
