@@ -77,7 +77,8 @@ def test_a_stopped_demo_goes_on_makes_everything_and_a_rerun_computes_nothing(
     }  # fmt: skip
     counts = {(cell["test"], cell["objects"]): cell["n"] for cell in record["scores"]}
     assert counts["ukidss", "same"] == N
-    assert counts["sdss", "new"] == round(0.3 * N)
+    # what looks like a training galaxy is left out: blobs of 28 pixels may
+    assert counts["sdss", "new"] + made.results.record["split"]["excluded"]["sdss-new"] == round(0.3 * N)
     assert {entry.budget for entry in made.results.entries} == {0, 20}  # more than there are is left out
     text = (out / "demo.md").read_text()
     assert all(table.title in text and table.meaning in text for table in made.tables)
@@ -230,16 +231,17 @@ def test_the_real_sky_offline_in_bounded_time_and_memory(
     """The command as a newcomer runs it, without any network."""
     cut, environment = offline
     words = [*cut, sys.executable, "-m", "sommelier", "demo", "--galaxies", "400", "--out", str(tmp_path / "out")]
-    status, peak, seconds = run_measured([*words, "--json"], environment, tmp_path / "json")
+    status, peak, seconds = run_measured(words, environment, tmp_path / "printed")
     assert status == 0
     print(f"400 galaxies: {seconds:.0f} s, at most {peak / 1e9:.2f} GB in all processes")
     assert 1e8 < peak < 2e9  # less than that cannot be: then nothing was measured
     assert seconds < 300
-    record = json.loads((tmp_path / "json").read_text())
+    record = json.loads((tmp_path / "out/scores.json").read_text())
+    assert record["trained"] is True
     assert record["questions"][0] == "smooth-or-featured"
     assert all((tmp_path / "out" / name).exists() for name in (*PICTURES, "demo.md", "sky/truth.parquet"))
     assert all(low <= value <= high for c in record["ceilings"] for value, low, high in (c["r"], c["r2"]))
     assert record["copied_votes"]["decals-new"][1] > 0.2  # two surveys' volunteers see the same galaxies
-    printed = subprocess.run(words, capture_output=True, text=True, check=True, env=environment).stdout
+    printed = (tmp_path / "printed").read_text()
     assert "SDSS, new objects: in-domain" in printed
     assert "Next, on real data:" in printed
