@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from benchmarks.cells import Cell, Outcome
 from benchmarks.fits import Bench, Vectors
 from benchmarks.material import digest_arrays, find_voted, read_vectors
-from benchmarks.memory import measure_peak, reset_peak
 from benchmarks.splits import SkySplit
 from benchmarks.suite import Suite
 from benchmarks.supply import CACHE, Supply, hash_backbone, write_subset
@@ -31,6 +30,7 @@ from embeddings.store import EmbeddingStore
 from extract.catalog import Catalog
 from finetune.config import IMMATERIAL, Config, load_config
 from heads.io import load_head
+from heads.memory import PeakMemory
 
 Array = np.ndarray[Any, Any]
 RUNS, CATALOGS = "runs", "catalogs"
@@ -216,13 +216,13 @@ def tune_cell(bench: Bench, cell: Cell, keys: Mapping[Cell, str], split: SkySpli
     from finetune.run import finetune
     from finetune.tracking import LOG, read_log
 
-    reset_peak()
+    memory = PeakMemory()
     config, key = write_config(bench, cell, keys, split), keys[cell]
     with supply.watch(f"Fine-tuning {cell.name}", "reading images") as report:
         run = finetune(config, report=report)
     log = read_log(run.folder / LOG)
     trained = sum(float(entry.get("seconds", 0)) for entry in log if entry.get("kind") == "epoch")
-    peak, before = measure_peak(), sum(cost["seconds"] for cost in supply.costs.values())
+    peak, before = memory.read(), sum(cost["seconds"] for cost in supply.costs.values())
     asked = digest_tested(bench, cell, key, split)
     tuned = embed_tuned(bench, cell, key, asked, supply)
     embedded = sum(cost["seconds"] for cost in supply.costs.values()) - before

@@ -14,7 +14,6 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.cells import Cell, Outcome
 from benchmarks.material import SurveyTable, digest_arrays, read_vectors
-from benchmarks.memory import measure_peak, reset_peak
 from benchmarks.samples import Sample
 from benchmarks.suite import Suite
 from benchmarks.trainings import Rows, draw_training, find_choosers, gather
@@ -24,6 +23,7 @@ from embeddings.search import load_faiss
 from embeddings.store import EmbeddingStore
 from heads.base import Head
 from heads.io import make_head
+from heads.memory import PeakMemory
 
 Array = np.ndarray[Any, Any]
 SMALL = 20_000  # rows: on smaller matrices threads wait for each other longer than they work
@@ -159,7 +159,7 @@ def fit_cell(bench: Bench, cell: Cell, key: str, vectors: Vectors, threads: int 
     threads : int, optional
         At most so many; few on little data, where more are slower.
     """
-    reset_peak()
+    memory = PeakMemory()
     name = bench.suite.models[cell.model].head
     assert name is not None
     rows, choosers = bench.draw(cell)
@@ -184,7 +184,7 @@ def fit_cell(bench: Bench, cell: Cell, key: str, vectors: Vectors, threads: int 
         }
         done = time.perf_counter()
     costs = {
-        "fit_seconds": fitted - start, "predict_seconds": done - fitted, "peak_memory_bytes": measure_peak(),
+        "fit_seconds": fitted - start, "predict_seconds": done - fitted, "peak_memory_bytes": memory.read(),
         "device": "cpu",
     }  # fmt: skip
     predictions = {test: np.asarray(P, np.float32) for test, P in predictions.items()}

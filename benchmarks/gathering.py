@@ -136,7 +136,7 @@ def score_entries(
                 report(done, 0, total)
             done += 1
             predictions = {seed: outcome.predictions[name] for seed, outcome in outcomes.items()}
-            costs = _average([outcome.costs for outcome in outcomes.values()])
+            costs = average_costs([outcome.costs for outcome in outcomes.values()])
             n_train = int(np.mean([outcome.n_train for outcome in outcomes.values()]))
             yield _score(
                 suite, list_targets(questions), sample, group[0], predictions, resamplings[name, n], n_train, costs
@@ -165,13 +165,14 @@ def _find_place(suite: Suite, cell: Cell) -> tuple[int, int]:
     return list(suite.trainings).index(cell.training), list(suite.models).index(cell.model)
 
 
-def _average(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means of numbers, the first of what is no number."""
-    numbers = {name for name, value in records[0].items() if isinstance(value, int | float)}
-    return {
-        name: float(np.mean([record.get(name, np.nan) for record in records])) if name in numbers else value
-        for name, value in records[0].items()
-    }
+def average_costs(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means of numbers, over those records that have one; the first of what is no number."""
+    found = dict(records[0])
+    for name in found:
+        numbers = [value for record in records if isinstance(value := record.get(name), int | float)]
+        if numbers:
+            found[name] = float(np.mean(numbers))
+    return found
 
 
 def _score_copies(suite: Suite, tests: Mapping[str, Sample]) -> dict[str, ModelScores]:

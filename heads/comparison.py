@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from embeddings.errors import HeadError
@@ -14,10 +12,10 @@ from embeddings.provenance import Space
 from embeddings.store import EmbeddingStore
 from heads.evaluation import Split, cut_split, evaluate_head, name_head
 from heads.io import HEADS, FittedHead, find_head
+from heads.memory import PeakMemory
 from heads.training import Labels, gather_training_set
 
 YARDSTICK = "mean"
-PROCESS = Path("/proc/self")
 
 
 @dataclass(frozen=True)
@@ -116,16 +114,15 @@ def _run(name: str, split: Split, weight_by_votes: bool, yardstick: FittedHead |
     """Evaluate one head, and what it costs."""
     head = name_head(name, split.random_state, weight_by_votes)
     fitted, refusal = None, ""
-    measured = reset_peak_memory()
+    memory = PeakMemory()
     start = time.perf_counter()
     try:
         fitted = evaluate_head(head, split)
     except HeadError as error:
         refusal = str(error)
     seconds = time.perf_counter() - start
-    peak = read_peak_memory() if measured else None
     lost = list_losses(fitted.scores, yardstick.scores) if fitted and yardstick else ()
-    return Contender(name, fitted, refusal, seconds, peak, lost)
+    return Contender(name, fitted, refusal, seconds, memory.read(), lost)
 
 
 def list_losses(scores: Sequence[dict[str, Any]], yardstick: Sequence[dict[str, Any]]) -> tuple[str, ...]:
@@ -135,18 +132,3 @@ def list_losses(scores: Sequence[dict[str, Any]], yardstick: Sequence[dict[str, 
         for ours, theirs in zip(scores, yardstick, strict=True)
         if None not in (ours["r2"], theirs["r2"]) and ours["r2"] < theirs["r2"]
     )
-
-
-def reset_peak_memory() -> bool:
-    """Let the process's peak start anew; False where the system has no such thing (it is Linux's)."""
-    try:
-        (PROCESS / "clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def read_peak_memory() -> int:
-    """The peak of the process's resident memory since it was reset, in bytes."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", (PROCESS / "status").read_text())
-    return int(found[1]) * 1024 if found else 0

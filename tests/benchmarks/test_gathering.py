@@ -14,7 +14,7 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 from benchmarks.ceilings import measure_ceiling
 from benchmarks.comparison import adjust_holm, compute_p
-from benchmarks.gathering import list_contests, read_record, read_results
+from benchmarks.gathering import average_costs, list_contests, read_record, read_results
 from benchmarks.resampling import inflate_luck, resample_objects
 from benchmarks.results import RECORD, Entry, Results
 from embeddings.errors import SommelierError
@@ -272,3 +272,12 @@ def test_bins_are_of_properties_that_are_known(tmp_path: Path) -> None:
     assert (bins[0].low, bins[-1].high) == (magnitude.min(), magnitude.max())
     for one, after in pairwise(bins):
         assert one.high <= after.low
+
+
+def test_costs_are_means_over_the_runs_that_know_them() -> None:
+    runs = [
+        {"device": "cpu", "fit_seconds": 1.0, "peak_memory_bytes": None},
+        {"device": "cpu", "fit_seconds": 3.0, "peak_memory_bytes": 5},
+    ]
+    assert average_costs(runs) == {"device": "cpu", "fit_seconds": 2.0, "peak_memory_bytes": 5.0}
+    assert average_costs(runs[:1])["peak_memory_bytes"] is None

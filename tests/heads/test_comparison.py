@@ -13,11 +13,12 @@ from embeddings.errors import HeadError
 from embeddings.provenance import Space
 from embeddings.questions import Question
 from embeddings.store import EmbeddingStore
-from heads import compare_heads, comparison, fit_head
+from heads import compare_heads, comparison, fit_head, memory
 from heads.base import Head
-from heads.comparison import list_losses, read_peak_memory, reset_peak_memory
+from heads.comparison import list_losses
 from heads.io import HEADS
 from heads.linear import RidgeHead
+from heads.memory import PeakMemory
 from tests.heads.conftest import StoreMaker
 
 CLS = Space(12, "cls")
@@ -109,7 +110,7 @@ def test_an_unknown_head_stops_before_the_work(store: EmbeddingStore) -> None:
         compare_heads(store, ["knn", "rigde"], report=lambda contender: pytest.fail("it worked"))
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
+@pytest.mark.skipif(not PeakMemory().known, reason="this system cannot let the peak start anew")
 def test_peak_memory_is_each_heads_own(store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(HEADS, "hoarder", f"{__name__}:Hoarder")
     mean, hoarder, ridge = compare_heads(store, ["hoarder", "ridge"], targets=["size"])
@@ -118,14 +119,12 @@ def test_peak_memory_is_each_heads_own(store: EmbeddingStore, monkeypatch: pytes
     assert ridge.peak_bytes < mean.peak_bytes + 100 * 2**20
 
 
-def test_where_the_system_does_not_say(store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(comparison, "PROCESS", tmp_path / "none")
-    assert not reset_peak_memory()
+def test_where_the_peak_is_not_known_there_is_none(
+    store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(memory, "PROCESS", tmp_path / "none")
     (mean,) = compare_heads(store, ["mean"])
     assert mean.peak_bytes is None
-    monkeypatch.setattr(comparison, "PROCESS", tmp_path)
-    (tmp_path / "status").write_text("VmPeak:\t  99 kB\nVmHWM:\t  2048 kB\nVmRSS:\t 7 kB\n")
-    assert read_peak_memory() == 2 * 2**20
 
 
 def test_records_are_json(store: EmbeddingStore) -> None:
