@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.keeping import NOT_KEPT, Keeper
 from benchmarks.leakage import Audit, Finding, audit
 from benchmarks.material import SurveyTable
 from benchmarks.samples import Sample
 from benchmarks.sides import Side
 from benchmarks.splits import SkySplit
 from benchmarks.suite import Suite
+from benchmarks.supply import Watch, watch_nothing
 from embeddings.duplicates import find_duplicates
 from embeddings.errors import SommelierError
 from embeddings.store import EmbeddingStore
 
 Array = np.ndarray[Any, Any]
+KEPT = "pairs"  # in the cache
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class SuiteAudit:
 
 def audit_samples(
     suite: Suite, tables: Mapping[str, SurveyTable], stores: Mapping[str, Path], samples: Mapping[str, Sample],
-    split: SkySplit,
+    split: SkySplit, keeper: Keeper = NOT_KEPT, watch: Watch = watch_nothing,
 ) -> SuiteAudit:  # fmt: skip
     """
     Look for test galaxies among those that any seed may learn from or choose with.
@@ -59,9 +63,13 @@ def audit_samples(
         Tests, by name.
     split : SkySplit
         Knows places and images.
+    keeper : Keeper
+        Of near-identical pairs.
+    watch : callable
+        As for `benchmarks.runner.run_suite`.
     """
     found = SuiteAudit(leaked={name: np.zeros(len(sample), bool) for name, sample in samples.items()})
-    near = NearPairs(stores, suite.audit)
+    near = NearPairs(stores, suite.audit, keeper, watch)
     for name, training in suite.trainings.items():
         learned = {survey: tables[survey].ids[tables[survey].parts != "test"] for survey in training.surveys}
         side = make_side(split, learned)
@@ -103,10 +111,14 @@ class NearPairs:
     stores : mapping of str to Path
     asked : bool
         Whether to compare at all.
+    keeper : Keeper
+    watch : callable
     """
 
-    def __init__(self, stores: Mapping[str, Path], asked: bool) -> None:
-        self.stores, self.asked = stores, asked
+    def __init__(
+        self, stores: Mapping[str, Path], asked: bool, keeper: Keeper = NOT_KEPT, watch: Watch = watch_nothing
+    ) -> None:
+        self.stores, self.asked, self.keeper, self.watch = stores, asked, keeper, watch
         self._known: dict[tuple[str, str], tuple[str, list[tuple[str, str, float]]]] = {}
 
     def find(self, learned: Mapping[str, Array], sample: Sample, side: Side) -> Finding:
@@ -149,15 +161,38 @@ class NearPairs:
         if (a, b) not in self._known:
             with EmbeddingStore.open(self.stores[a]) as first, EmbeddingStore.open(self.stores[b]) as second:
                 stores = [first] if a == b else [first, second]
-                pairs = find_duplicates(stores, between=a != b)
-                columns, space = pairs.to_columns(), stores[0].space()
-            kind = "whitened" if pairs.whitened else "plain"
-            how = f"cosine of {kind} {space.name} at least {pairs.threshold:g}"
-            found = list(zip(columns["id_a"], columns["id_b"], columns["similarity"], strict=True))
+                how, *columns = self.keeper.call(partial(find_near_pairs, watch=self.watch), stores)
+            found = list(zip(*(column.tolist() for column in columns), strict=True))
             if a == b:
                 found += [(other, one, similarity) for one, other, similarity in found]
             self._known[a, b] = how, found
         return self._known[a, b]
+
+
+def find_near_pairs(stores: Sequence[EmbeddingStore], watch: Watch = watch_nothing) -> tuple[str, Array, Array, Array]:
+    """
+    Near-identical embeddings of one store, or of two.
+
+    Returns
+    -------
+    how : str
+        What counts as that.
+    a, b : (n_pairs,) arrays of str
+        Ids.
+    similarity : (n_pairs,) float array
+    """
+    names = " and ".join(store.survey for store in stores)
+    with watch(f"Comparing embeddings of {names}", "whitening") as report:
+
+        def tell(done: int, total: int) -> None:
+            if report:
+                report(done, 0, total)
+
+        pairs = find_duplicates(stores, between=len(stores) > 1, report=tell)
+    columns, kind = pairs.to_columns(), "whitened" if pairs.whitened else "plain"
+    how = f"cosine of {kind} {stores[0].space().name} at least {pairs.threshold:g}"
+    a, b = (np.array(columns[name], str) for name in ("id_a", "id_b"))
+    return how, a, b, np.array(columns["similarity"], np.float64)
 
 
 def exclude_leaks(

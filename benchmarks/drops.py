@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.cells import Cell, require_outcome
 from benchmarks.decomposition import Whole, decompose_drop
+from benchmarks.keeping import NOT_KEPT, Keeper
 from benchmarks.recalibration import recalibrate
 from benchmarks.resampling import inflate_luck
 from benchmarks.results import CELLS, Decomposed, Entry, Recalibrated, Results
@@ -18,9 +19,14 @@ Array = np.ndarray[Any, Any]
 FLOORS = ("mean", "random")
 
 
-def list_drops(results: Results) -> Iterator[Decomposed]:
+def list_drops(results: Results, keeper: Keeper = NOT_KEPT) -> Iterator[Decomposed]:
     """
     Decompose the drop of every contender that learned from one survey, to each other survey with paired test galaxies.
+
+    Parameters
+    ----------
+    results : Results
+    keeper : Keeper
 
     Yields
     ------
@@ -33,7 +39,8 @@ def list_drops(results: Results) -> Iterator[Decomposed]:
         rows_s, rows_u = pair_rows(home, away)
         if not len(rows_s):
             continue
-        found = decompose_drop(
+        found = keeper.call(
+            decompose_drop,
             {seed: P[rows_s] for seed, P in own.items()}, {seed: P[rows_u] for seed, P in there.items()},
             home.Y[rows_s], away.Y[rows_u], home.groups[rows_s], 0, results.suite.resamples,
             results.mask_totals(home)[rows_s], results.mask_totals(away)[rows_u],
@@ -43,7 +50,7 @@ def list_drops(results: Results) -> Iterator[Decomposed]:
             yield Decomposed(entry.training, entry.model, home.name, away.name, found)
 
 
-def list_curves(results: Results, samples: Mapping[str, Sample]) -> Iterator[Recalibrated]:
+def list_curves(results: Results, samples: Mapping[str, Sample], keeper: Keeper = NOT_KEPT) -> Iterator[Recalibrated]:
     """
     Recalibrate every contender that learned from one survey with labels of each survey that nothing learned from.
 
@@ -54,6 +61,7 @@ def list_curves(results: Results, samples: Mapping[str, Sample]) -> Iterator[Rec
     results : Results
     samples : mapping of str to Sample
         With the pools, whose labels correct.
+    keeper : Keeper
     """
     wanted, questions = results.suite.recalibration, results.questions
     fractions = np.repeat([q.kind == "fraction" for q in questions], [len(q.targets) for q in questions])
@@ -68,7 +76,8 @@ def list_curves(results: Results, samples: Mapping[str, Sample]) -> Iterator[Rec
         if any(pool.name not in outcome.predictions for outcome in outcomes.values()):
             continue
         drawn, tested = (np.where(fractions, sample.Y, np.nan) for sample in (pool, away))
-        found = recalibrate(
+        found = keeper.call(
+            recalibrate,
             {seed: outcome.predictions[pool.name] for seed, outcome in outcomes.items()}, drawn,
             {seed: outcome.predictions[away.name] for seed, outcome in outcomes.items()}, tested,
             wanted.labels, wanted.draws, 0, pool.groups, away.groups, results.suite.resamples,

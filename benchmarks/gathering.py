@@ -14,11 +14,13 @@ from benchmarks.ceilings import Ceiling, resample_ceiling
 from benchmarks.cells import Cell, require_outcome
 from benchmarks.comparison import compare_models, rank_models
 from benchmarks.drops import list_curves, list_drops
+from benchmarks.keeping import NOT_KEPT, Keeper
 from benchmarks.resampling import Resampling, inflate_luck
 from benchmarks.results import CELLS, FORMAT, RECORD, SAMPLES, SUITE, VERSION, Contest, Entry, Results
 from benchmarks.samples import Sample
 from benchmarks.statistics import ModelScores, score_runs
 from benchmarks.suite import Suite, load_suite
+from benchmarks.supply import CACHE
 from benchmarks.weaknesses import find_worst_answer
 from embeddings.errors import SommelierError
 from embeddings.questions import Question, list_targets
@@ -27,18 +29,21 @@ from heads.metrics import score_pooled
 Array = np.ndarray[Any, Any]
 PER_TARGET = ("r", "r2", "mae", "bias")
 CEILING_RESAMPLES = CURVE_RESAMPLES = 2000
+KEPT = "scores"  # in the cache
 Report = Callable[[int, int, int], None]
 
 
-def read_results(folder: Path, report: Report | None = None) -> Results:
+def read_results(folder: Path, report: Report | None = None, tidy: bool = False) -> Results:
     """
-    Read what a benchmark computed, and score it.
+    Read what a benchmark computed, and score it; scores are kept in its cache.
 
     Parameters
     ----------
     folder : Path
     report : callable, optional
         Called with entries scored, 0, and entries in all.
+    tidy : bool
+        Remove scores that are of no use any more.
 
     Raises
     ------
@@ -61,17 +66,20 @@ def read_results(folder: Path, report: Report | None = None) -> Results:
     samples = {name: Sample.read(folder / SAMPLES / f"{name}.npz") for name in record["samples"]}
     cells = [Cell(**one) for one in record["cells"]]
     tests = {name: sample for name, sample in samples.items() if sample.objects != "pool"}
-    entries = list(score_entries(folder, suite, questions, tests, cells, record["joined_space"], report))
+    keeper = Keeper(folder / CACHE / KEPT)
+    entries = list(score_entries(folder, suite, questions, tests, cells, record["joined_space"], report, keeper))
     results = Results(
-        folder, record, suite, questions, tests, entries, _score_copies(suite, tests),
+        folder, record, suite, questions, tests, entries, _score_copies(suite, tests, keeper),
         {}, list_contests(suite, entries, record["joined_space"]),
     )  # fmt: skip
     for name, sample in tests.items():
-        ceiling = _measure_ceiling(sample, results.mask_totals(sample))
+        ceiling = _measure_ceiling(sample, results.mask_totals(sample), keeper)
         if ceiling is not None:
             results.ceilings[name] = ceiling
-    results.drops.extend(list_drops(results))
-    results.curves.extend(list_curves(results, samples))
+    results.drops.extend(list_drops(results, keeper))
+    results.curves.extend(list_curves(results, samples, keeper))
+    if tidy:
+        keeper.prune()
     if "cautions" not in record:
         record["cautions"] = list_cautions(results)
     return results
@@ -106,7 +114,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def score_entries(
     folder: Path, suite: Suite, questions: Sequence[Question], tests: Mapping[str, Sample], cells: Sequence[Cell],
-    joined: str, report: Report | None = None,
+    joined: str, report: Report | None = None, keeper: Keeper = NOT_KEPT,
 ) -> Iterator[Entry]:  # fmt: skip
     """
     Score every contender on every test, all its seeds together.
@@ -138,26 +146,43 @@ def score_entries(
             predictions = {seed: outcome.predictions[name] for seed, outcome in outcomes.items()}
             costs = average_costs([outcome.costs for outcome in outcomes.values()])
             n_train = int(np.mean([outcome.n_train for outcome in outcomes.values()]))
-            yield _score(
-                suite, list_targets(questions), sample, group[0], predictions, resamplings[name, n], n_train, costs
-            )
+            share = suite.seeds.redraw
+            inflation = inflate_luck(share, len(predictions)) if share < 1 and len(predictions) > 1 else 1.0
+            scored = keeper.call(
+                score_contender, sample.Y, sample.whole, predictions, resamplings[name, n], inflation,
+                list_targets(questions),
+            )  # fmt: skip
+            yield Entry(*group[0].contender, name, tuple(predictions), **scored, n_train=n_train, costs=costs)
 
 
-def _score(
-    suite: Suite, targets: Sequence[str], sample: Sample, cell: Cell, predictions: dict[int, Array],
-    resampling: Resampling, n_train: int, costs: dict[str, Any],
-) -> Entry:  # fmt: skip
-    share = suite.seeds.redraw
-    inflation = inflate_luck(share, len(predictions)) if share < 1 and len(predictions) > 1 else 1.0
-    scores = score_runs(sample.Y, predictions, resampling, sample.whole, inflation)
-    filled = np.nan_to_num(sample.whole)
+def score_contender(
+    Y: Array, whole: Array, predictions: dict[int, Array], resampling: Resampling, inflation: float,
+    targets: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """
+    What an `Entry` says of scores: ``macro, targets, n, pooled, worst``.
+
+    Parameters
+    ----------
+    Y, whole : (n_rows, n_targets) arrays
+        As a `Sample` has them.
+    predictions : dict of int to (n_rows, n_targets) array
+        By seed.
+    resampling, inflation
+        As for `benchmarks.statistics.score_runs`.
+    targets : sequence of str
+        Names of the columns.
+    """
+    scores = score_runs(Y, predictions, resampling, whole, inflation)
+    filled = np.nan_to_num(whole)
     pooled = [score_pooled(filled, P) for P in predictions.values()]
-    return Entry(
-        cell.training, cell.model, cell.space, cell.budget, sample.name, tuple(predictions), scores.macro,
-        {name: [score.to_list() for score in scores.targets[name]] for name in PER_TARGET}, scores.n,
-        {name: float(np.mean([one[name] for one in pooled])) for name in pooled[0] if name != "n"},
-        find_worst_answer(scores, targets), n_train, costs,
-    )  # fmt: skip
+    return {
+        "macro": scores.macro,
+        "targets": {name: [score.to_list() for score in scores.targets[name]] for name in PER_TARGET},
+        "n": scores.n,
+        "pooled": {name: float(np.mean([one[name] for one in pooled])) for name in pooled[0] if name != "n"},
+        "worst": find_worst_answer(scores, targets),
+    }
 
 
 def _find_place(suite: Suite, cell: Cell) -> tuple[int, int]:
@@ -175,7 +200,7 @@ def average_costs(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _score_copies(suite: Suite, tests: Mapping[str, Sample]) -> dict[str, ModelScores]:
+def _score_copies(suite: Suite, tests: Mapping[str, Sample], keeper: Keeper) -> dict[str, ModelScores]:
     """What labels of the first survey's test galaxies score as predictions of the others', where both saw them."""
     first = next(iter(tests.values()))
     found = {}
@@ -186,15 +211,16 @@ def _score_copies(suite: Suite, tests: Mapping[str, Sample]) -> dict[str, ModelS
         copied = np.concatenate([first.Y, nothing])[rows]
         enough = ((~np.isnan(copied + sample.Y)).sum(axis=0) >= 20).any()
         if sample.survey != first.survey and sample.objects == "new" and enough:
-            found[name] = score_runs(sample.Y, {0: copied}, Resampling(sample.groups, 0, suite.resamples))
+            resampling = Resampling(sample.groups, 0, suite.resamples)
+            found[name] = keeper.call(score_runs, sample.Y, {0: copied}, resampling)
     return found
 
 
-def _measure_ceiling(sample: Sample, totals: Array) -> Ceiling | None:
+def _measure_ceiling(sample: Sample, totals: Array, keeper: Keeper) -> Ceiling | None:
     """The vote-noise ceiling where fractions are shares of votes that are known; else None: not available."""
     if not (totals >= 2).any():
         return None
-    return resample_ceiling(sample.Y, totals, Resampling(sample.groups, 0, CEILING_RESAMPLES))
+    return keeper.call(resample_ceiling, sample.Y, totals, Resampling(sample.groups, 0, CEILING_RESAMPLES))
 
 
 def list_contests(suite: Suite, entries: Sequence[Entry], joined: str) -> list[Contest]:

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.auditing import audit_samples, exclude_leaks
+from benchmarks.auditing import KEPT, audit_samples, exclude_leaks
 from benchmarks.cells import Cell, Outcome, read_outcome
 from benchmarks.finetunes import digest_finetune, digest_tested, embed_tuned, tune_cell
 from benchmarks.fits import Bench, Vectors, find_frozen, fit_cell, identify_store
 from benchmarks.gathering import read_results
+from benchmarks.keeping import Keeper
 from benchmarks.material import (
     SurveyTable,
     cut_samples,
@@ -91,7 +92,7 @@ def run_suite(
         record = _describe(prepared, cells, supply, started)
         _write_json(folder / RECORD, record)
         with watch("Scoring", "") as report:
-            results = read_results(folder, report)
+            results = read_results(folder, report, tidy=True)
         _write_json(folder / RECORD, results.record)
         _write_json(folder / "results.json", results.to_dict())
         page = write_report(results)
@@ -135,7 +136,9 @@ def prepare(suite: Suite, folder: Path, supply: Supply, say: Say = lambda line: 
     tables = {store.survey: read_table(store, asked, split, suite) for store in opened}
     samples = cut_samples(tables, suite)
     tests = {name: sample for name, sample in samples.items() if sample.objects != "pool"}
-    found = audit_samples(suite, tables, base, tests, split)
+    pairs = Keeper(folder / CACHE / KEPT)
+    found = audit_samples(suite, tables, base, tests, split, pairs, supply.watch)
+    pairs.prune()
     samples, excluded = exclude_leaks(suite, samples, found)
     tests = {name: samples[name] for name in tests}
     empty = [sample.title for sample in tests.values() if not len(sample)]

@@ -117,6 +117,11 @@ def test_two_surveys_are_compared_once_and_told_from_either_side(
     assert found["sdss", "ukidss-new"] == 2
     assert found["ukidss", "sdss-new"] == 1
     assert compared == [["sdss"], ["sdss", "ukidss"], ["ukidss"]]
+    assert prepare_suite(suite, tmp_path / "run").audit == records
+    assert len(compared) == 3  # kept
+    replace_vectors(tmp_path / "ukidss.h5", rng.permutation(other))
+    assert prepare_suite(suite, tmp_path / "run").audit != records
+    assert compared[3:] == [["sdss", "ukidss"], ["ukidss"]]
 
 
 def replace_vectors(file: Path, vectors: np.ndarray) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import wraps
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
+from benchmarks import drops, gathering
 from benchmarks.ceilings import measure_ceiling
+from benchmarks.cells import Cell, require_outcome
 from benchmarks.comparison import adjust_holm, compute_p
 from benchmarks.gathering import average_costs, list_contests, read_record, read_results
 from benchmarks.resampling import inflate_luck, resample_objects
-from benchmarks.results import RECORD, Entry, Results
+from benchmarks.results import CELLS, RECORD, Entry, Results
 from embeddings.errors import SommelierError
 from tests.benchmarks import benches
 from tests.benchmarks.suites import sky_numbers
@@ -281,3 +285,36 @@ def test_costs_are_means_over_the_runs_that_know_them() -> None:
     ]
     assert average_costs(runs) == {"device": "cpu", "fit_seconds": 2.0, "peak_memory_bytes": 5.0}
     assert average_costs(runs[:1])["peak_memory_bytes"] is None
+
+
+def test_scores_are_kept_and_computed_anew_where_something_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = benches.write_bench(tmp_path / "bench", SMALL)
+    before, entry = results.to_dict(), results.pick(model="ridge", test="sdss-new")[0]
+    scored = []
+    real = gathering.score_contender
+    real_drop = drops.decompose_drop
+
+    @wraps(real)
+    def count(*given: Any) -> Any:
+        scored.append(given)
+        return real(*given)
+
+    @wraps(real_drop)
+    def count_drop(*given: Any, **named: Any) -> Any:
+        scored.append(given)
+        return real_drop(*given, **named)
+
+    monkeypatch.setattr(gathering, "score_contender", count)
+    monkeypatch.setattr(drops, "decompose_drop", count_drop)
+    assert read_results(results.folder).to_dict() == before
+    assert not scored
+    cell = Cell(*entry.contender[:2], entry.seeds[0], *entry.contender[2:])
+    outcome = require_outcome(results.folder / CELLS, cell)
+    other = {name: P / 2 if name == "sdss-new" else P for name, P in outcome.predictions.items()}
+    replace(outcome, predictions=other).write(results.folder / CELLS)
+    after = read_results(results.folder)
+    changed = [e for e, old in zip(after.entries, results.entries, strict=True) if e.to_dict() != old.to_dict()]
+    assert [(e.contender, e.test) for e in changed] == [(entry.contender, "sdss-new")]
+    assert len(scored) == 1 + len([d for d in results.drops if (d.training, d.model) == entry.contender[:2]])
