@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from embeddings.parts import FileLock, lock_path
 from embeddings.runs import BACKBONE
 from embeddings.store import EmbeddingStore
 from extract.catalog import Catalog
+from extract.references import Reference
 
 Array = np.ndarray[Any, Any]
 Report = Callable[[int, int, int], None]  # images done, failed, in all
@@ -117,17 +119,19 @@ class Supply:
             )
         request = {
             "catalog_sha256": hash_file(catalog),
+            "images": _digest_images(catalog, options),
             "backbone": backbone,
             "weights": hash_backbone(backbone),
             "program": version("galaxy-sommelier"),
             "options": _leave_speed({**options, "device": ""}),  # what is there is there, whoever made it
         }
-        digest = _digest(request)
-        record = _read_note(note)
-        if file.exists() and record.get("request") == digest:  # without a look at the backbone: that takes torch
+        digest, record, updates = _digest(request), _read_note(note), file.exists()
+        if updates and record.get("request") == digest:  # without a look at the backbone: that takes torch
             self.costs[file] = record["cost"]
             return file
         cost = self._extract(catalog, survey, backbone, file, options) | {"backbone": backbone}
+        if updates and "cost" in record:
+            cost["seconds"] += record["cost"]["seconds"]
         with replace_file(note) as temporary:
             temporary.write_text(json.dumps({"request": digest, "cost": cost}, indent=1) + "\n")
         self.costs[file] = cost
@@ -196,6 +200,14 @@ def write_subset(catalog: Catalog, ids: Array, file: Path, zeroed: bool = False)
     if not file.exists() or not Catalog.read(file).frame.equals(frame):
         subset.write(file)
     return file
+
+
+def _digest_images(path: Path, options: dict[str, Any]) -> str:
+    """What tells whether images were changed under their names: sizes and times of change of their files."""
+    catalog = Catalog.read(path)
+    root, bands = options.get("image_root", catalog.image_root), options.get("bands") or ()
+    names = (os.path.join(root, image) for image in catalog.frame["image"] if image)
+    return _digest({name: Reference.parse(name).describe_files(bands) for name in names})
 
 
 def _leave_speed(options: dict[str, Any]) -> dict[str, Any]:

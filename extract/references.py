@@ -54,6 +54,10 @@ class Reference:
         """The files of each band, or the one file."""
         return [self.path.replace(BAND, band) for band in bands] if BAND in self.path else [self.path]
 
+    def describe_files(self, bands: Sequence[str]) -> list[tuple[int, int]]:
+        """Size and time of change (ns) of each file, which tell another image from this one; -1 where none is."""
+        return [_describe_file(file) for file in self.files(bands)]
+
     def exists(self) -> bool:
         """Whether there is a file; of several bands, whether there is any."""
         if BAND not in self.path:
@@ -62,6 +66,14 @@ class Reference:
         folder, slash, name = start.rpartition("/")
         pattern = (glob.escape(name) + "*" + glob.escape(rest)).replace(BAND, "*")
         return any(path.is_file() for path in Path(folder + slash).glob(pattern))
+
+
+def _describe_file(path: str) -> tuple[int, int]:
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
 
 
 def strip_suffix(name: str, suffixes: Sequence[str]) -> str:

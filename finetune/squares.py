@@ -178,19 +178,11 @@ def digest_images(decoder: Decoder) -> str:
     """What a cache of these images is named by: paths, sizes and times of change, rendering and recipe."""
     bands = decoder.rendering.bands
     files = [
-        [path, place, [_describe_file(file) for file in Reference.parse(path).files(bands)]]
+        [path, place, Reference.parse(path).describe_files(bands)]
         for path, place in zip(decoder.paths, decoder.places, strict=True)
     ]
     record = {"files": repr(files), "images": decoder.rendering.to_dict(), "recipe": decoder.recipe.to_dict()}
     return digest_json(record)
-
-
-def _describe_file(path: str) -> tuple[int, int]:
-    try:
-        stat = Path(path).stat()
-    except OSError:
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns
 
 
 def _write_chunk(file: Path, decoded: Sequence[tuple[Tensor, bytes, str]]) -> None:

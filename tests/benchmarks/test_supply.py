@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.linear_model import RidgeCV
 
+from benchmarks import supply
 from benchmarks.supply import CACHE, Supply, write_subset
 from embeddings.errors import SommelierError
 from embeddings.store import EmbeddingStore
@@ -66,14 +68,14 @@ def test_what_is_there_is_taken_without_a_look_at_the_backbone(
     file = find(sky, tmp_path)
     assert embedded == [sorted(ids(FEW))]
     assert read(file)[0] == ids(FEW)
-    supply = Supply(make_pictured(sky, surveys={"sdss": {"catalog": str(sky / "sdss.parquet")}}), tmp_path / CACHE)
+    made = Supply(make_pictured(sky, surveys={"sdss": {"catalog": str(sky / "sdss.parquet")}}), tmp_path / CACHE)
 
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("the store is there")
 
     monkeypatch.setattr(pipeline, "extract_embeddings", refuse)
-    assert supply.find_frozen("sdss", None) == file
-    cost = supply.costs[file]
+    assert made.find_frozen("sdss", None) == file
+    cost = made.costs[file]
     assert (cost["survey"], cost["size"], cost["images"], cost["device"]) == ("sdss", 28, 12, "cpu")
     assert cost["seconds"] > 0  # of the extraction that was
 
@@ -121,11 +123,32 @@ def test_galaxies_that_the_catalog_does_not_name_any_more_are_gone(
 def test_images_that_changed_are_embedded_again(sky: Path, tmp_path: Path, embedded: list[list[str]]) -> None:
     find(sky, tmp_path)
     embedded.clear()
-    shutil.copy(sky / "sdss-images" / "5.png", sky / "sdss-images" / "4.png")
-    write_catalog(sky, "sdss", FEW, mag_r=15.0)  # a catalog that was made again
+    shutil.copy(sky / "sdss-images" / "5.png", sky / "sdss-images" / "4.png")  # under the same catalog
     _, vectors, _ = read(find(sky, tmp_path))
     assert embedded == [ids([4])]
     np.testing.assert_array_equal(vectors[4], vectors[5])
+
+
+def test_images_that_were_only_copied_are_not(sky: Path, tmp_path: Path, embedded: list[list[str]]) -> None:
+    _, before, labels = read(find(sky, tmp_path))
+    embedded.clear()
+    (sky / "sdss-images" / "4.png").touch()
+    made = Supply(make_pictured(sky, surveys={"sdss": {"catalog": str(sky / "sdss.parquet")}}), tmp_path / CACHE)
+    file = made.find_frozen("sdss", None)
+    assert embedded == []
+    for found, wanted in zip(read(file)[1:], (before, labels), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_seconds_are_those_of_all_extractions(sky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 40.0, 100.0, 102.0])
+    monkeypatch.setattr(supply, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    found = []
+    for magnitude in (15.0, 16.0):
+        write_catalog(sky, "sdss", FEW, mag_r=magnitude)
+        made = Supply(make_pictured(sky, surveys={"sdss": {"catalog": str(sky / "sdss.parquet")}}), tmp_path / CACHE)
+        found.append(made.costs[made.find_frozen("sdss", None)]["seconds"])
+    assert found == [40, 42]
 
 
 def test_a_backbone_folder_with_other_weights_is_another_backbone(sky: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extract.references import FITS_SUFFIXES, Reference, strip_suffix
+
+
+def test_files_are_told_by_size_and_time_of_change(tmp_path: Path) -> None:
+    for band, size in (("g", 3), ("r", 5)):
+        (tmp_path / f"a-{band}.fits").write_bytes(bytes(size))
+    reference = Reference.parse(str(tmp_path / "a-{band}.fits[1]"))
+    (g, when), r, none = reference.describe_files(("g", "r", "z"))
+    assert (g, when) == (3, (tmp_path / "a-g.fits").stat().st_mtime_ns)
+    assert (r[0], none) == (5, (-1, -1))
+    os.utime(tmp_path / "a-g.fits", ns=(0, 7_000_000_000))
+    assert reference.describe_files(("g",)) == [(3, 7_000_000_000)]
 
 
 @pytest.mark.parametrize(
