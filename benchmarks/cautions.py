@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.results import Results
-from benchmarks.samples import Sample
+from benchmarks.scoring import find_unasked, predict_means
 from heads.metrics import score_pooled
 
 GAP = 0.005  # between r squared and R2, from which on it is worth a word
@@ -55,7 +55,8 @@ def _tuned(results: Results) -> Iterator[tuple[str, str]]:
 
 def _means(results: Results) -> Iterator[tuple[str, str]]:
     for sample in results.samples.values():
-        pooled = score_pooled(np.nan_to_num(sample.whole), _predict_means(sample))["pooled_r"]
+        filled = np.nan_to_num(sample.whole)
+        pooled = score_pooled(filled, predict_means(filled, filled))["pooled_r"]
         if np.isfinite(pooled):
             yield (
                 "pooled r",
@@ -64,11 +65,6 @@ def _means(results: Results) -> Iterator[tuple[str, str]]:
                     f"{pooled:.3f}: it looks at no image. Read pooled r against this, and not against 0."
                 ),
             )
-
-
-def _predict_means(sample: Sample) -> np.ndarray:
-    filled = np.nan_to_num(sample.whole)
-    return np.tile(filled.mean(axis=0), (len(sample), 1))
 
 
 def _squares(results: Results) -> Iterator[tuple[str, str]]:
@@ -92,10 +88,10 @@ def _squares(results: Results) -> Iterator[tuple[str, str]]:
 def _zeros(results: Results) -> Iterator[tuple[str, str]]:
     if results.suite.protocol != "published":
         return
+    ends = np.cumsum([len(question.targets) for question in results.questions])
+    columns = [columns.tolist() for columns in np.split(np.arange(len(results.targets)), ends[:-1])]
     for sample in results.samples.values():
-        share = float(np.isnan(sample.whole).mean())
-        if not share:
-            share = float(_find_unasked(results, sample).mean())
+        share = float(np.isnan(sample.whole).mean()) or float(find_unasked(sample.whole, columns).mean())
         if share:
             yield (
                 "zeros",
@@ -105,17 +101,6 @@ def _zeros(results: Results) -> Iterator[tuple[str, str]]:
                     "learning the tree."
                 ),
             )
-
-
-def _find_unasked(results: Results, sample: Sample) -> np.ndarray:
-    """Labels of questions whose answers are all 0: volunteers who are asked give some answer."""
-    unasked, start = np.zeros(sample.whole.shape, bool), 0
-    for question in results.questions:
-        own = slice(start, start + len(question.targets))
-        if len(question.targets) > 1:
-            unasked[:, own] = (sample.whole[:, own] == 0).all(axis=1)[:, None]
-        start = own.stop
-    return unasked
 
 
 def _sizes(results: Results) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -94,7 +94,7 @@ def score_pairing(pairing: Pairing, drop_unasked: bool = False, random_state: in
     SommelierError
         When no label has a prediction.
     """
-    unasked = find_unasked(pairing)
+    unasked = find_unasked(pairing.Y, [answers.columns for answers in pairing.answers])
     if drop_unasked:
         pairing = replace(pairing, Y=np.where(unasked, np.nan, pairing.Y))
     Y, P = pairing.Y, pairing.P
@@ -102,7 +102,7 @@ def score_pairing(pairing: Pairing, drop_unasked: bool = False, random_state: in
         raise SommelierError("no galaxy has both a label and a prediction of any target: there is nothing to score.")
     weights = resample_objects(pairing.objects, random_state)
     scores = score_predictions(Y, P, weights)
-    pooled, floor = score_pooled(Y, P), score_pooled(Y, _predict_means(Y, P))
+    pooled, floor = score_pooled(Y, P), score_pooled(Y, predict_means(Y, P))
     asked = np.where(np.isnan(P), np.nan, Y)
     ceiling = None if pairing.totals is None else measure_ceiling(asked, pairing.totals, weights)
     scoring = Scoring(
@@ -115,20 +115,30 @@ def score_pairing(pairing: Pairing, drop_unasked: bool = False, random_state: in
     return scoring
 
 
-def find_unasked(pairing: Pairing) -> Array:
+def find_unasked(Y: Array, questions: Sequence[Sequence[int]]) -> Array:
     """
-    The labels of questions that nobody was asked and that stand as zeros, (n_rows, n_targets) bool.
+    The labels of questions that nobody was asked and that stand as zeros.
 
     Volunteers who are asked give some answer: fractions of all answers that are 0 mean that nobody was.
+
+    Parameters
+    ----------
+    Y : (n_rows, n_targets) array
+    questions : sequence of sequences of int
+        The columns that are all answers to one question; of a single one 0 is an answer.
+
+    Returns
+    -------
+    (n_rows, n_targets) bool array
     """
-    unasked = np.zeros(pairing.Y.shape, bool)
-    for answers in pairing.answers:
-        columns = list(answers.columns)
-        unasked[:, columns] |= (pairing.Y[:, columns] == 0).all(axis=1)[:, None]
+    unasked = np.zeros(Y.shape, bool)
+    for columns in map(list, questions):
+        if len(columns) > 1:
+            unasked[:, columns] |= (Y[:, columns] == 0).all(axis=1)[:, None]
     return unasked
 
 
-def _predict_means(Y: Array, P: Array) -> Array:
+def predict_means(Y: Array, P: Array) -> Array:
     """The mean of each target's labels for every galaxy that has a prediction."""
     counted = np.where(np.isnan(P), np.nan, Y)
     n = (~np.isnan(counted)).sum(axis=0)

@@ -103,9 +103,10 @@ def tabulate_sample(results: Results, sample: Sample, title: str, meaning: str) 
         ceiling = results.ceilings[sample.name]
         named[CEILING] = ceiling.scores
         if ceiling.n_noise:
+            differ = "answer differs" if ceiling.n_noise == 1 else "answers differ"
             meaning += (
-                f" {ceiling.n_noise} of the answers differ between these galaxies by no more than the noise of "
-                "their votes: the ceiling's r counts as 0 there."
+                f" {ceiling.n_noise} {differ} between these galaxies by no more than the noise of the votes: the "
+                "ceiling's r counts as 0 there."
             )
     rows = [
         [name, *(show_score(scores.get(metric), DIGITS[metric], bare=metric in BARE) for metric in METRICS)]

@@ -107,7 +107,9 @@ def test_zeros_of_unasked_questions_are_found_counted_and_left_out_if_asked(tmp_
     P = np.array([[0.8, 0.2, 0.5], [0.9, 0.1, 0.1], [0.3, 0.7, 0.4], [0.4, 0.6, 0.9]])
     pairing = read_pairing(write_study(tmp_path / "s.npz", Y, P))
     assert pairing.answers == (Answers("disk-edge-on", "fraction", (0, 1)),)  # of something-odd one answer is missing
-    assert find_unasked(pairing).tolist() == [[False] * 3, [True, True, False], [False] * 3, [False] * 3]
+    unasked = find_unasked(pairing.Y, [answers.columns for answers in pairing.answers])
+    assert unasked.tolist() == [[False] * 3, [True, True, False], [False] * 3, [False] * 3]
+    assert not find_unasked(Y, [(1,), (2,)]).any()  # 0 is an answer where there is no other
     filled, asked = (score_pairing(pairing, drop).to_dict() for drop in (False, True))
     assert any(warning.startswith("2 labels (17%) are zeros") for warning in filled["warnings"])
     assert not any("zeros" in warning for warning in asked["warnings"])
