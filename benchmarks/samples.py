@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 ARRAYS = ("ids", "Y", "whole", "votes", "totals", "groups", "seen", "ra", "dec")
 ANSWERS = ("Y", "whole", "votes", "totals")  # with a column an answer
 PROPERTY = "property: "
-Objects = Literal["new", "same", "pool"]
+Objects = Literal["new", "same", "clean", "pool"]
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Sample:
     Attributes
     ----------
     survey : str
-    objects : {"new", "same", "pool"}
+    objects : {"new", "same", "clean", "pool"}
         No training set shows any of its sky objects in any survey (but of a survey that was learned from, under
-        ``published``); or some may; or galaxies to recalibrate with, no test.
+        ``published``); or some may; or what the audit leaves of such a test; or galaxies to recalibrate with, no test.
     ids : (n_rows,) array of str
     Y : (n_rows, n_targets) float32 array
         Labels that count, NaN elsewhere.
@@ -70,13 +70,21 @@ class Sample:
         return f"{self.survey}-{self.objects}"
 
     @property
+    def kind(self) -> str:
+        """Its objects in words."""
+        if self.objects == "new":  # the published protocol keeps those that training showed
+            return "test objects" if self.seen.any() else "new objects"
+        return {"same": "all objects", "clean": "without what the audit found", "pool": "to recalibrate with"}[
+            self.objects
+        ]
+
+    @property
     def title(self) -> str:
         """As tables and figures call it."""
         n = int(self.seen.sum())
-        seen = f" ({n} of {len(self)} seen in training)"
-        new = "test objects" + seen if n else "new objects"  # the published protocol keeps those that training showed
-        what = {"new": new, "same": "all objects" + seen, "pool": "to recalibrate with"}[self.objects]
-        return f"{name_survey(self.survey)}, {what}"
+        counted = self.objects == "same" or (self.objects == "new" and n)
+        seen = f" ({n} of {len(self)} seen in training)" if counted else ""
+        return f"{name_survey(self.survey)}, {self.kind}{seen}"
 
     @property
     def n_labelled(self) -> int:

@@ -98,8 +98,7 @@ def _list_change(results: Results, home: Entry, away: Entry) -> list[Content]:
     who = name_model(results, home.model) + space
     learned = name_training(results, home.training)
     learned += "" if learned == surveys else f" ({surveys})"
-    what = "all objects" if sample.objects == "same" else "test objects" if sample.seen.any() else "new objects"
-    test = f"{name_survey(sample.survey)}, {what}"
+    test = f"{name_survey(sample.survey)}, {sample.kind}"
     return [who, learned, test, "yes" if known else "no", *scores]
 
 

@@ -15,6 +15,7 @@ from benchmarks.tables import NOTHING, Content, Quantity, Table
 UNCHECKABLE = "not checkable"
 PARTS = ("train", "val", "test")
 MEBI = 2**20
+WITHOUT = {"same": ("new", "clean"), "new": ("clean",)}  # what is left without those seen in training
 
 
 def tabulate_split(results: Results) -> Table | None:
@@ -104,24 +105,26 @@ def name_test(results: Results, test: str) -> str:
 def tabulate_exclusion(results: Results) -> Table | None:
     """Scores with and without the galaxies that were seen in training; None where no test is of both kinds."""
     rows: list[list[Content]] = []
-    for same, sample in results.samples.items():
-        new = f"{sample.survey}-new"
-        if sample.objects != "same" or new not in results.samples:
+    for test, sample in results.samples.items():
+        left = (f"{sample.survey}-{objects}" for objects in WITHOUT.get(sample.objects, ()))
+        without = next((name for name in left if name in results.samples), None)
+        if without is None:
             continue
-        for before in pick_whole(results, test=same):
+        for before in pick_whole(results, test=test):
             for after in results.pick(
-                **{k: getattr(before, k) for k in ("training", "model", "space", "budget")}, test=new
+                **{k: getattr(before, k) for k in ("training", "model", "space", "budget")}, test=without
             ):
                 rows.append(
                     [name_survey(sample.survey), name_contender(results, before), sample.n_labelled,
-                     *_beside(before, after), results.samples[new].n_labelled]
+                     *_beside(before, after), results.samples[without].n_labelled]
                 )  # fmt: skip
     if not rows:
         return None
     columns = ["test", "contender", "n before", "r before", "r after", "R2 before", "R2 after", "n after"]
     meaning = (
         "Before: all galaxies of the test, those seen in training among them. After: without them. The galaxies "
-        "differ, so that the difference is not only what having seen them brings."
+        "differ, and so may the answers that have enough labels, so that the difference is not only what having seen "
+        "them brings."
     )
     return Table("Scores before and after exclusion", columns, rows, meaning, "exclusion")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -222,6 +223,20 @@ def test_scores_before_and_after_exclusion(results: Results) -> None:
         for what in ("same", "new")
     )
     assert (row["r before"].value, row["r after"].value) == (same, new)  # type: ignore[attr-defined]
+
+
+def test_the_published_protocol_reports_its_test_without_what_leaked_too(tmp_path: Path) -> None:
+    samples = make_samples()
+    home = replace(samples["sdss-new"], seen=np.arange(N) < 9)
+    samples |= {"sdss-new": home, "sdss-clean": replace(home.take(~home.seen), objects="clean")}
+    results = write_bench(tmp_path / "bench", make_suite(protocol="published"), samples=samples)
+    table = tabulate_exclusion(results)
+    assert table is not None
+    row = find_row(table, "SDSS", "ridge, learned from SDSS")
+    before, after = (results.pick(model="ridge", training="sdss", test=test)[0] for test in ("sdss-new", "sdss-clean"))
+    assert [str(row[name]) for name in ("n before", "n after")] == [str(N), str(N - 9)]
+    assert row["r after"].value == after.macro["r"].value != before.macro["r"].value  # type: ignore[attr-defined]
+    assert (tmp_path / "bench" / "report.html") == write_report(results)
 
 
 def test_costs_and_split(results: Results) -> None:
