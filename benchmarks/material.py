@@ -15,6 +15,7 @@ from benchmarks.samples import ANSWERS, Sample
 from benchmarks.splits import SkySplit
 from benchmarks.suite import Suite
 from embeddings.errors import SommelierError
+from embeddings.layout import block_ranges
 from embeddings.provenance import Space
 from embeddings.questions import Question, list_targets, select_questions
 from embeddings.store import EmbeddingStore
@@ -157,7 +158,7 @@ def find_learned(tables: Mapping[str, SurveyTable], suite: Suite) -> Array:
 
 def cut_samples(tables: Mapping[str, SurveyTable], suite: Suite) -> dict[str, Sample]:
     """
-    The test sets of a suite, and of each survey that no training set has a pool of galaxies to recalibrate with.
+    The test sets of a suite, and of each survey that some training set lacks a pool of galaxies to recalibrate with.
 
     ``new`` are galaxies on the test side whose sky object no training set shows in any survey. A survey that nothing
     learns from has no test side of its own under a sequential split, unless it recalibrates: all of its rows are looked
@@ -173,7 +174,7 @@ def cut_samples(tables: Mapping[str, SurveyTable], suite: Suite) -> dict[str, Sa
     samples, pools = {}, {}
     for name in suite.tested:
         table, own = tables[name], name in suite.learned
-        pooled = not own and bool(suite.recalibration.labels)
+        pooled = bool(suite.recalibration.labels) and any(name not in t.surveys for t in suite.trainings.values())
         whole = suite.split.method == "sequential" and not own and not pooled
         side = np.ones(len(table), bool) if whole else table.parts == "test"
         for objects in ("new",) if own else wanted:
@@ -182,10 +183,20 @@ def cut_samples(tables: Mapping[str, SurveyTable], suite: Suite) -> dict[str, Sa
             sample = table.to_sample(chosen if objects == "new" else np.ones(len(table), bool), objects, learned)
             samples[sample.name] = sample
         if pooled:
-            tested = table.groups[table.parts == "test"]  # a split by order may have an object on both sides
-            pool = table.to_sample((table.parts == "train") & ~np.isin(table.groups, tested), "pool", learned)
+            pool = table.to_sample(_find_pool(table, suite), "pool", learned)
             pools[pool.name] = pool
     return samples | pools
+
+
+def _find_pool(table: SurveyTable, suite: Suite) -> Array:
+    """Rows on the training side, of no more sky objects than all draws of labels could have."""
+    tested = table.groups[table.parts == "test"]  # a split by order may have an object on both sides
+    rows: Array = (table.parts == "train") & ~np.isin(table.groups, tested)
+    objects = np.unique(table.groups[rows])
+    most = suite.recalibration.draws * max(suite.recalibration.labels)
+    if len(objects) > most:
+        rows &= np.isin(table.groups, np.random.default_rng(13).choice(objects, most, replace=False))
+    return rows
 
 
 def _keeps_seen(suite: Suite, own: bool) -> bool:
@@ -245,22 +256,33 @@ def read_vectors(file: Path, space: Space, ids: Array) -> Array:
     SommelierError
         When the store lacks one of them.
     """
-    places, X = _read_store(file, file.stat().st_mtime_ns, space)
+    places, parts = _map_store(file, file.stat().st_mtime_ns, space)
     missing = [id_str for id_str in ids.tolist() if id_str not in places]
     if missing:
         raise SommelierError(
             f"{file} has no vectors of {len(missing)} of {len(ids)} galaxies, such as {missing[0]}: their images could "
             "not be read. Extract again with --retry-failed, or leave them out of the catalog."
         )
-    return np.asarray(X[[places[id_str] for id_str in ids.tolist()]])
+    rows = [places[id_str] for id_str in ids.tolist()]
+    return np.concatenate([part[rows] for part in parts], axis=1, dtype=np.float32)
 
 
 @lru_cache(maxsize=6)
-def _read_store(file: Path, changed: int, space: Space) -> tuple[dict[str, int], Array]:
-    """Where each galaxy's vector is, and the vectors; read once for all seeds and models of a process."""
+def _map_store(file: Path, changed: int, space: Space) -> tuple[dict[str, int], list[Array]]:
+    """
+    Where each galaxy's vector is, and the vectors, part by part of a concatenation.
+
+    They are held against their checksums once a process, and then mapped: processes that fit side by side share them.
+    """
     with EmbeddingStore.open(file) as store:
-        ok = store.ok
-        return {id_str: row for row, id_str in enumerate(store.ids[ok].tolist())}, store.read_vectors(space, ok)
+        rows = np.flatnonzero(store.ok)
+        parts = store.space(*space).parts()
+        for part in parts:
+            blocks = store.vector_blocks(part)
+            for start, stop in block_ranges(len(store)):
+                blocks.read(start, stop)  # checks
+        places = dict(zip(store.ids[rows].tolist(), rows.tolist(), strict=True))
+        return places, [store.vectors(part.layer, part.pooling) for part in parts]
 
 
 def digest_arrays(*arrays: Array) -> str:

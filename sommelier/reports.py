@@ -27,14 +27,17 @@ def benchmark_report(folder: Path) -> None:
     \b
     sommelier benchmark report results/stages
     """
-    from benchmarks.gathering import read_results
+    from benchmarks.gathering import read_record, read_results
     from benchmarks.report import write_report
     from benchmarks.reporting.contenders import find_headline
     from benchmarks.reporting.verdict import tell_answer
+    from embeddings.parts import FileLock
 
-    with show_progress("scoring", "reading") as report:
-        results = read_results(folder, report)
-    page = write_report(results)
+    read_record(folder)  # before a lock is made where there is no benchmark
+    with FileLock(folder / ".lock"):
+        with show_progress("scoring", "reading") as report:
+            results = read_results(folder, report)
+        page = write_report(results)
     click.echo(tell_answer(results, find_headline(results)))
     click.echo(f"{page}; tables/ and figures/ beside it")
 

@@ -17,6 +17,7 @@ from benchmarks.comparison import compute_p
 from benchmarks.gathering import read_results
 from benchmarks.results import CELLS, RECORD, SUITE, Results
 from benchmarks.statistics import Score
+from embeddings.parts import FileLock
 from sommelier import main
 from tests.benchmarks.benches import QUESTIONS, draw_sample, list_cells, make_suite, write_bench
 
@@ -147,6 +148,10 @@ def test_report_on_the_command_line(before: Results) -> None:
     assert run.exit_code == 0, run.output
     assert run.output.startswith("Of 3 models that learned from SDSS, ")
     assert (before.folder / "report.html").stat().st_size > 100_000
+    with FileLock(before.folder / ".lock"):  # as a run has it
+        refused = CliRunner().invoke(main, ["benchmark", "report", str(before.folder)])
+    assert refused.exit_code == 1
+    assert "pid" in refused.output or "process" in refused.output
 
 
 def test_a_folder_without_a_benchmark_is_refused(tmp_path: Path) -> None:
@@ -155,3 +160,4 @@ def test_a_folder_without_a_benchmark_is_refused(tmp_path: Path) -> None:
     assert f"{RECORD} is missing" in run.output
     (tmp_path / SUITE).write_text("title: nothing else")
     assert CliRunner().invoke(main, ["benchmark", "compare", str(tmp_path), str(tmp_path)]).exit_code == 1
+    assert [file.name for file in tmp_path.iterdir()] == [SUITE]

@@ -85,8 +85,23 @@ def test_pools_share_no_object_with_the_test(folder: Path, method: str) -> None:
     assert [*samples][-2:] == ["decals-pool", "ukidss-pool"]  # last
     for survey in ("decals", "ukidss"):
         pool, test = (set(samples[f"{survey}-{what}"].groups.tolist()) for what in ("pool", "new"))
-        assert len(pool) > 20
+        assert len(pool) == 20  # 2 draws of 10 labels need no more
         assert not pool & test
+
+
+def test_a_survey_that_a_training_set_lacks_has_a_pool(folder: Path) -> None:
+    trainings = {name: {"surveys": [name]} for name in ("sdss", "decals")} | {"mixed": {"surveys": ["sdss", "decals"]}}
+    for chosen, pools in (
+        (["sdss", "decals"], ["sdss", "decals", "ukidss"]), (["sdss", "mixed"], ["decals", "ukidss"]),
+        (["mixed"], ["ukidss"]),
+    ):  # fmt: skip
+        keys = {"trainings": {name: trainings[name] for name in chosen}, "recalibration": {"labels": [1000]}}
+        suite = make_suite(folder, split={"val": 0.1, "test": 0.3}, **keys)
+        known = read_tables(suite)
+        samples = cut_samples(known, suite)
+        assert [name.removesuffix("-pool") for name in samples if name.endswith("pool")] == pools
+        for survey in pools:  # 20 draws of 1000 are more than there are: all that could train
+            assert samples[f"{survey}-pool"].ids.tolist() == known[survey].ids[known[survey].parts == "train"].tolist()
 
 
 def test_a_pool_leaves_out_what_the_order_puts_on_both_sides() -> None:
