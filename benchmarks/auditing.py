@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.keeping import NOT_KEPT, Keeper
-from benchmarks.leakage import Audit, Finding, audit
+from benchmarks.leakage import Audit, Finding, audit, leave_apart
 from benchmarks.material import SurveyTable
 from benchmarks.samples import Sample
 from benchmarks.sides import Side
@@ -152,7 +152,8 @@ class NearPairs:
                     a.append(place_a[survey, one])
                     b.append(place_b[other])
                     similarities.append(similarity)
-        return Finding("embedding", how, np.array(a, int), np.array(b, int), np.array(similarities))
+        found = Finding("embedding", how, np.array(a, int), np.array(b, int), np.array(similarities))
+        return leave_apart(found, side.places, np.stack([sample.ra, sample.dec], axis=1))
 
     def _compare(self, a: str, b: str) -> tuple[str, list[tuple[str, str, float]]]:
         """How two surveys were compared, and their pairs: the ids in `a` and in `b`, and the similarity."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from benchmarks.sides import Report, Side, hash_images, open_side, require_bands
 from embeddings.duplicates import find_duplicates
 from embeddings.errors import ProvenanceMismatch, SommelierError, StoreError
 from embeddings.files import refuse_overwrite, replace_file
-from embeddings.objects import MATCH_RADIUS, group_galaxies
+from embeddings.objects import MATCH_RADIUS, group_galaxies, measure_separations
 from embeddings.search.rows import choose_space
 from extract.matching import find_near
 from extract.rendering import Rendering
 
 Array = np.ndarray[Any, Any]
 FORMAT = "galaxy-sommelier/leaks"
+# arcsec that a frame reaches: 424 pixels of 0.02 Petrosian radii (r90) are that wide where r90 is 71 arcsec
+FRAME = 600.0
 SCHEMA = pa.schema(
     [*((f"{name}_{side}", pa.string()) for side in "ab" for name in ("id", "survey")),
      ("test", pa.string()), ("separation_arcsec", pa.float64()), ("similarity", pa.float64())],
@@ -48,6 +51,8 @@ class Finding:
         How many rows of each side lack what is compared.
     reason : str
         Why nothing could be tested; then nothing was found, which is not the same as none.
+    apart : int
+        Pairs that look alike and lie farther apart than a frame reaches, see `leave_apart`: not among the others.
     """
 
     test: str
@@ -57,6 +62,7 @@ class Finding:
     measure: Array = field(default_factory=lambda: np.empty(0), repr=False)
     unchecked: tuple[int, int] = (0, 0)
     reason: str = ""
+    apart: int = 0
 
     @property
     def checkable(self) -> bool:
@@ -110,7 +116,8 @@ class Audit:
             unchecked = dict(zip(("unchecked_a", "unchecked_b"), finding.unchecked, strict=True))
             tests.append(
                 {"test": finding.test, "how": finding.how, "checkable": finding.checkable, "rows": rows,
-                 "objects": objects, "pairs": pairs, **unchecked, "reason": finding.reason or None}
+                 "objects": objects, "pairs": pairs, "apart": finding.apart, **unchecked,
+                 "reason": finding.reason or None}
             )  # fmt: skip
         rows, objects = self.count(np.flatnonzero(self.leaked))
         return {
@@ -119,7 +126,7 @@ class Audit:
             "radius_arcsec": self.radius,
             "tests": tests,
             "found": {"rows": rows, "objects": objects, "complete": self.complete},
-            "notes": [*self.a.notes, *self.b.notes],
+            "notes": [*self.a.notes, *self.b.notes, *(note for one in self.findings for note in _tell_apart(one))],
         }
 
     def to_columns(self) -> dict[str, list[Any]]:
@@ -142,6 +149,11 @@ class Audit:
         with replace_file(path) as temporary:
             pq.write_table(pa.table(self.to_columns(), schema=SCHEMA), temporary)
         return path
+
+
+def _tell_apart(finding: Finding) -> Iterator[str]:
+    if finding.apart:
+        yield f"pairs that look alike more than {FRAME / 60:g} arcmin apart, other galaxies, left out: {finding.apart}"
 
 
 def refuse_foreign_leaks(path: Path, *inputs: Path) -> None:
@@ -269,4 +281,24 @@ def _compare_embeddings(
     pairs = find_duplicates(stores, layer=layer, pooling=pooling, random_state=random_state, report=tell, between=True)
     kind = "whitened" if pairs.whitened else "plain"
     how = f"cosine of {kind} {space.name} at least {pairs.threshold:g}"
-    return Finding("embedding", how, pairs.a, pairs.b - len(a), pairs.similarity.astype(np.float64))
+    found = Finding("embedding", how, pairs.a, pairs.b - len(a), pairs.similarity.astype(np.float64))
+    return leave_apart(found, a.places, b.places)
+
+
+def leave_apart(finding: Finding, a: Array, b: Array) -> Finding:
+    """
+    Of galaxies that look alike keep those that may be the same, or share a piece of sky.
+
+    Vectors of small, round, faint galaxies are nearly the same without being of one image: where both places are known,
+    they tell.
+
+    Parameters
+    ----------
+    finding : Finding
+    a, b : (n_rows, 2) arrays
+        Right ascension and declination of the two sides, NaN where not known.
+    """
+    apart = measure_separations(*a[finding.a].T, *b[finding.b].T) > FRAME
+    return replace(
+        finding, a=finding.a[~apart], b=finding.b[~apart], measure=finding.measure[~apart], apart=int(apart.sum())
+    )

@@ -42,6 +42,26 @@ def group_galaxies(ids: Array, ra: Array, dec: Array, image_sha256: Array, radiu
     return np.asarray(groups)
 
 
+def measure_separations(ra: Array, dec: Array, other_ra: Array | float, other_dec: Array | float) -> Array:
+    """
+    Angles on the sky, by the haversine formula, which stays exact where they are small.
+
+    Parameters
+    ----------
+    ra, dec, other_ra, other_dec : (n,) arrays or float
+        Degrees; NaN where not known.
+
+    Returns
+    -------
+    (n,) array
+        Arcsec.
+    """
+    longitude, latitude, other_longitude, other_latitude = map(np.radians, (ra, dec, other_ra, other_dec))
+    square = np.sin((latitude - other_latitude) / 2) ** 2
+    square += np.cos(latitude) * np.cos(other_latitude) * np.sin((longitude - other_longitude) / 2) ** 2
+    return np.asarray(np.degrees(2 * np.arcsin(np.sqrt(np.minimum(square, 1)))) * 3600)
+
+
 def _link_equal(values: Array) -> Array:
     """Each row to the first row of the same value, (2, n_rows)."""
     _, first, inverse = np.unique(values, return_index=True, return_inverse=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.galaxies import name_survey
+from benchmarks.leakage import FRAME
 from benchmarks.reporting.contenders import count_galaxies, is_number, name_contender, name_training, pick_whole
 from benchmarks.results import COPY, Entry, Results
 from benchmarks.tables import NOTHING, Content, Quantity, Table
@@ -87,7 +88,10 @@ def tabulate_audit(results: Results) -> Table | None:
     hows = dict.fromkeys(f"{test['test']}: {test['how']}" for test in tests if test.get("checkable"))
     reasons = dict.fromkeys(f"{test['test']}, {test['reason']}" for test in tests if not test.get("checkable"))
     blind = f" Not checkable, which is not the same as none found: {'; '.join(reasons)}." if reasons else ""
+    apart = max((int(test.get("apart") or 0) for test in tests), default=0)
+    lookalikes = f" Look-alikes more than {FRAME / 60:g} arcmin apart are other galaxies, left out: up to {apart}."
     meaning = f"Sky objects of the test that were also learned from. What is the same: {'; '.join(hows)}.{blind}"
+    meaning += lookalikes if apart else ""
     return Table("Leakage audit", ["learned from", "test", "its rows", *kinds, "any"], rows, meaning, "audit")
 
 

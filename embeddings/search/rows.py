@@ -10,6 +10,7 @@ import numpy as np
 
 from embeddings.errors import SearchError, did_you_mean
 from embeddings.layout import PART, block_ranges, decode_strings
+from embeddings.objects import measure_separations
 from embeddings.provenance import Space, require_same_model
 from embeddings.search.filters import Condition
 from embeddings.store import EmbeddingStore
@@ -217,7 +218,7 @@ class Rows:
             raise SearchError(f"{ra}, {dec} is no place on the sky: ra is 0 to 360, dec -90 to 90, in degrees.")
         if not radius >= 0:
             raise SearchError(f"the radius is an angle of 0 or more arcsec, not {radius}.")
-        separation = self._measure_separations(ra, dec)
+        separation = measure_separations(self.column("ra"), self.column("dec"), ra, dec)
         if np.isnan(separation).all():
             raise SearchError("no galaxy here has a position: search by --id, or give a catalog with ra and dec.")
         nearest = int(np.nanargmin(separation))
@@ -229,13 +230,6 @@ class Rows:
             )
         return nearest, float(separation[nearest])
 
-    def _measure_separations(self, ra: float, dec: float) -> Array:
-        """Arcsec to every row, by the haversine formula, which stays exact at small angles."""
-        longitude, latitude = np.radians(self.column("ra")), np.radians(self.column("dec"))
-        square = np.sin((latitude - np.radians(dec)) / 2) ** 2
-        square += np.cos(latitude) * np.cos(np.radians(dec)) * np.sin((longitude - np.radians(ra)) / 2) ** 2
-        return np.asarray(np.degrees(2 * np.arcsin(np.sqrt(np.minimum(square, 1)))) * 3600)
-
     def find_same(self, position: int) -> Array:
         """The positions that show the same galaxy: equal id, equal image bytes, or within `SAME_PLACE` on the sky."""
         same = self.column("id_str") == self.column("id_str")[position]
@@ -244,7 +238,7 @@ class Rows:
             same |= (digests == digests[position]).all(axis=1)
         ra, dec = (float(self.column(name)[position]) for name in ("ra", "dec"))
         if not np.isnan(ra + dec):
-            same |= self._measure_separations(ra, dec) < SAME_PLACE
+            same |= measure_separations(self.column("ra"), self.column("dec"), ra, dec) < SAME_PLACE
         return np.flatnonzero(same)
 
     # which rows may be found

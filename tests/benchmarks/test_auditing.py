@@ -165,16 +165,23 @@ def test_what_leaked_is_tested_all_the_same_as_the_study_did(tmp_path: Path) -> 
 
 
 def test_what_only_embeddings_tell_is_left_out_with_a_count(tmp_path: Path) -> None:
-    surveys = write_pair(tmp_path)
+    # on the test side, objects 220 and 224 look as ones that trained, one 5 arcmin from it, one far away
+    ra = 10 + INFRARED / 100
+    ra[110] = 10 + 160 / 100 + 300 / 3600
+    surveys = write_pair(tmp_path, ra=ra)
     rng = np.random.default_rng(4)
     one, other = rng.normal(size=(240, 64)), rng.normal(size=(120, 64))
-    other[110] = one[3]  # object 220, which is on the test side, looks as one that trained
+    other[110], other[112] = one[160], one[3]
     for name, vectors in (("sdss", one), ("ukidss", other)):
         replace_vectors(tmp_path / f"{name}.h5", vectors)
     keys = {"surveys": surveys, "split": ORDER, "audit": True}
     sound = prepare_suite(make_suite(tmp_path, **keys), tmp_path / "sound")
     assert sound.excluded["ukidss-new"] == 1
-    assert "ukidss-220" not in sound.bench.samples["ukidss-new"].ids.tolist()
+    tested = sound.bench.samples["ukidss-new"].ids.tolist()
+    assert "ukidss-220" not in tested
+    assert "ukidss-224" in tested
+    (record,) = (one for one in sound.audit if one["test"] == "ukidss-new")
+    assert (record["tests"][-1]["rows"], record["tests"][-1]["apart"]) == (1, 1)
     same = prepare_suite(make_suite(tmp_path, objects="same", **keys), tmp_path / "same")
     assert (same.excluded["ukidss-same"], len(same.bench.samples["ukidss-same"])) == (0, 120)
 

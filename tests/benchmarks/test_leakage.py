@@ -91,14 +91,18 @@ def test_the_simulated_skys_overlaps_are_found_exactly(tmp_path: Path) -> None:
 
 @pytest.fixture
 def planted(tmp_path: Path) -> Audit:
-    """Of eight galaxies of B four are also in A, each told by another test; one of them has two rows in B."""
+    """
+    Of eight galaxies of B four are also in A, each told by another test; one of them has two rows in B. Another
+    looks like one of A, far away.
+    """
     X = np.random.default_rng(1).normal(size=(108, 32))
     near, images = X[:100], np.random.default_rng(0).integers(1, 256, (108, 32)).astype(np.uint8)
     far = X[100:].copy()
-    far[4] = near[4] * 1.01
+    far[4], far[5] = near[4] * 1.01, near[5] * 1.01
     images[103] = images[3]
     ra_a, ra_b = 10 + np.arange(100) / 10, 200 + np.arange(8) / 10
     ra_b[1], ra_b[2] = ra_a[1] + 1.9 * ARCSEC, ra_a[2] + 2.1 * ARCSEC  # at the equator
+    ra_b[4] = ra_a[4] + 300 * ARCSEC  # in the same frame, perhaps
     ra_b[7] = ra_b[4] + ARCSEC  # another row of that object
     ids = [f"south-{row}" for row in range(8)]
     ids[0] = "north-0"
@@ -113,6 +117,10 @@ def test_every_test_finds_its_own(planted: Audit) -> None:
     assert planted.to_dict()["found"] == {"rows": 5, "objects": 4, "complete": True}
     assert planted.to_dict()["b"]["objects"] == 7
     assert by_test(planted)["embedding"]["how"] == "cosine of whitened L2-cls at least 0.85"
+    assert by_test(planted)["embedding"]["apart"] == 1
+    assert planted.to_dict()["notes"] == [
+        "pairs that look alike more than 10 arcmin apart, other galaxies, left out: 1"
+    ]
 
 
 def test_the_list_has_every_pair_and_what_was_measured(planted: Audit, tmp_path: Path) -> None:

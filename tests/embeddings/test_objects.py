@@ -11,7 +11,7 @@ from astropy.coordinates import angular_separation
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from embeddings.objects import group_galaxies
+from embeddings.objects import group_galaxies, measure_separations
 
 NAN = float("nan")
 ARCSEC = 1 / 3600
@@ -170,3 +170,15 @@ def test_groups_are_those_of_a_plain_loop(sky: list[tuple], centre: tuple[float,
         if ids[a] == ids[b] or (images[a] and images[a] == images[b]) or apart[a, b] < 2  # NaN < 2 is False
     ]
     assert group(ids, ra.tolist(), dec.tolist(), images) == link(n, pairs)
+
+
+@given(st.lists(st.tuples(st.floats(0, 360), st.floats(-90, 90), st.floats(0, 360), st.floats(-90, 90)), min_size=1))
+def test_separations_are_astropys(places: list[tuple[float, float, float, float]]) -> None:
+    ra, dec, other_ra, other_dec = np.array(places).T
+    expected = np.degrees(angular_separation(*np.radians([ra, dec, other_ra, other_dec]))) * 3600
+    np.testing.assert_allclose(measure_separations(ra, dec, other_ra, other_dec), expected, rtol=1e-6, atol=1e-2)
+
+
+def test_separations_of_unknown_places_are_unknown() -> None:
+    found = measure_separations(np.array([10.0, NAN]), np.array([0.0, 0.0]), 10.0 + ARCSEC, 0.0)
+    np.testing.assert_allclose(found, [1, NAN], rtol=1e-9)
