@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from embeddings.errors import SommelierError
 from embeddings.store import EmbeddingStore
 
 Array = np.ndarray[Any, Any]
-KEPT = "pairs"  # in the cache
+PAIRS = "pairs"  # in the cache
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ class NearPairs:
         if (a, b) not in self._known:
             with EmbeddingStore.open(self.stores[a]) as first, EmbeddingStore.open(self.stores[b]) as second:
                 stores = [first] if a == b else [first, second]
-                how, *columns = self.keeper.call(partial(find_near_pairs, watch=self.watch), stores)
+                how, *columns = self.keeper.call(find_near_pairs, stores, watch=self.watch)
             found = list(zip(*(column.tolist() for column in columns), strict=True))
             if a == b:
                 found += [(other, one, similarity) for one, other, similarity in found]

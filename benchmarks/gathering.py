@@ -29,7 +29,7 @@ from heads.metrics import score_pooled
 Array = np.ndarray[Any, Any]
 PER_TARGET = ("r", "r2", "mae", "bias")
 CEILING_RESAMPLES = CURVE_RESAMPLES = 2000
-KEPT = "scores"  # in the cache
+SCORES = "scores"  # in the cache
 Report = Callable[[int, int, int], None]
 
 
@@ -66,7 +66,7 @@ def read_results(folder: Path, report: Report | None = None, tidy: bool = False)
     samples = {name: Sample.read(folder / SAMPLES / f"{name}.npz") for name in record["samples"]}
     cells = [Cell(**one) for one in record["cells"]]
     tests = {name: sample for name, sample in samples.items() if sample.objects != "pool"}
-    keeper = Keeper(folder / CACHE / KEPT)
+    keeper = Keeper(folder / CACHE / SCORES)
     entries = list(score_entries(folder, suite, questions, tests, cells, record["joined_space"], report, keeper))
     results = Results(
         folder, record, suite, questions, tests, entries, _score_copies(suite, tests, keeper),

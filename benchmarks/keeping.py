@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
+import scipy
 
 import benchmarks
 import embeddings
@@ -21,6 +21,7 @@ from benchmarks.decomposition import Decomposition, Drop
 from benchmarks.recalibration import Curve, Point
 from benchmarks.resampling import Resampling
 from benchmarks.statistics import ModelScores, Score
+from benchmarks.supply import Watch
 from benchmarks.weaknesses import WorstAnswer
 from embeddings.errors import StoreError
 from embeddings.files import replace_file
@@ -38,7 +39,7 @@ class Keeper:
     Calls functions whose results are kept.
 
     A result is found again by the function, what it was given and the program that computed it. Files hold numbers and
-    words, no pickles: one from a stranger does no harm.
+    words, no pickles, so that reading one runs no code; what it says is believed.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ class Keeper:
     def __init__(self, folder: Path | None) -> None:
         self.folder, self.asked = folder, set[str]()
 
-    def call(self, function: Callable[..., T], *given: Any, **named: Any) -> T:
+    def call(self, function: Callable[..., T], *given: Any, watch: Watch | None = None, **named: Any) -> T:
         """
         What a function gives, computed only if it is not there.
 
@@ -57,30 +58,34 @@ class Keeper:
         ----------
         function : callable
             Of a module's level; gives numbers, words, arrays, the dataclasses in `CLASSES`, or dicts, lists and
-            tuples of these. A partial holds what changes nothing of the result: who looks on.
+            tuples of these.
         *given, **named
             Of the same kinds, or stores and resamplings.
+        watch : callable, optional
+            Handed on; who looks on changes nothing of a result.
 
         Notes
         -----
         What cannot be written, because the disk is full or the folder somebody else's, is computed and not kept.
         """
+        looks = {} if watch is None else {"watch": watch}
         if self.folder is None:
-            return function(*given, **named)
+            return function(*given, **looks, **named)
         file = self.folder / f"{digest_call(function, *given, **named)}.npz"
         self.asked.add(file.name)
         with suppress(Exception):  # numpy raises whatever a damaged zip makes it raise
             return cast(T, read_tree(file))
-        found = function(*given, **named)
+        found = function(*given, **looks, **named)
         with suppress(StoreError):
             write_tree(file, found)
         return found
 
     def prune(self) -> None:
-        """Remove what nobody asked for since this was made."""
-        for file in self.folder.glob("*.npz") if self.folder else ():
+        """Remove what nobody asked for since this was made, and what killed processes were writing."""
+        for file in self.folder.glob("*.npz*") if self.folder else ():
             if file.name not in self.asked:
-                file.unlink(missing_ok=True)
+                with suppress(OSError):
+                    file.unlink()
 
 
 NOT_KEPT = Keeper(None)
@@ -88,25 +93,26 @@ NOT_KEPT = Keeper(None)
 
 def digest_call(function: Callable[..., Any], *given: Any, **named: Any) -> str:
     """32 hex digits of all that a result follows from: other ones where anything else would come out."""
-    function = function.func if isinstance(function, partial) else function
     name = f"{function.__module__}.{function.__qualname__}"
-    record = [digest_program(), name, _describe(given), _describe(named)]
+    record = [PROGRAM, name, _describe(given), _describe(named)]
     return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:32]
 
 
-@lru_cache
 def digest_program() -> str:
-    """What of the program scores follow from: the source of the packages that compute them, and numpy's draws."""
-    digest = hashlib.sha256(np.__version__.encode())
+    """What of the program scores follow from: the source of the packages that compute them, numpy and scipy."""
+    digest = hashlib.sha256(f"{np.__version__} {scipy.__version__}".encode())
     for package in (benchmarks, embeddings, heads):
         for file in sorted(Path(package.__path__[0]).rglob("*.py")):
             digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
+PROGRAM = digest_program()  # as it was loaded: files may change while it runs
+
+
 def _describe(value: Any) -> Any:
     """As JSON, with digests in place of arrays."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         text = f"{value.dtype.str} {value.shape} ".encode()
         return hashlib.sha256(text + np.ascontiguousarray(value).tobytes()).hexdigest()
     if isinstance(value, EmbeddingStore):

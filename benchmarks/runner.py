@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.auditing import KEPT, audit_samples, exclude_leaks
+from benchmarks.auditing import PAIRS, audit_samples, exclude_leaks
 from benchmarks.cells import Cell, Outcome, read_outcome
 from benchmarks.finetunes import digest_finetune, digest_tested, embed_tuned, tune_cell
 from benchmarks.fits import Bench, Vectors, find_frozen, fit_cell, identify_store
@@ -136,7 +136,7 @@ def prepare(suite: Suite, folder: Path, supply: Supply, say: Say = lambda line: 
     tables = {store.survey: read_table(store, asked, split, suite) for store in opened}
     samples = cut_samples(tables, suite)
     tests = {name: sample for name, sample in samples.items() if sample.objects != "pool"}
-    pairs = Keeper(folder / CACHE / KEPT)
+    pairs = Keeper(folder / CACHE / PAIRS)
     found = audit_samples(suite, tables, base, tests, split, pairs, supply.watch)
     pairs.prune()
     samples, excluded = exclude_leaks(suite, samples, found)

@@ -119,25 +119,27 @@ class Supply:
             )
         request = {
             "catalog_sha256": hash_file(catalog),
-            "images": _digest_images(catalog, options),
             "backbone": backbone,
             "weights": hash_backbone(backbone),
             "program": version("galaxy-sommelier"),
             "options": _leave_speed({**options, "device": ""}),  # what is there is there, whoever made it
         }
-        digest, record, updates = _digest(request), _read_note(note), file.exists()
-        if updates and record.get("request") == digest:  # without a look at the backbone: that takes torch
+        digest, record, images = _digest(request), _read_note(note), _digest_images(catalog, survey, options)
+        same = record.get("request") == digest and images in ("", record.get("images"))
+        if file.exists() and same:  # without a look at the backbone: that takes torch
             self.costs[file] = record["cost"]
             return file
-        cost = self._extract(catalog, survey, backbone, file, options) | {"backbone": backbone}
-        if updates and "cost" in record:
-            cost["seconds"] += record["cost"]["seconds"]
+        note.unlink(missing_ok=True)  # from now on the store is no whole one of any request
+        cost = self._extract(catalog, survey, backbone, file, options, record.get("cost", {})) | {"backbone": backbone}
         with replace_file(note) as temporary:
-            temporary.write_text(json.dumps({"request": digest, "cost": cost}, indent=1) + "\n")
+            temporary.write_text(json.dumps({"request": digest, "images": images, "cost": cost}, indent=1) + "\n")
         self.costs[file] = cost
         return file
 
-    def _extract(self, path: Path, survey: str, backbone: str, file: Path, options: dict[str, Any]) -> dict[str, Any]:
+    def _extract(
+        self, path: Path, survey: str, backbone: str, file: Path, options: dict[str, Any], earlier: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Extract what the store lacks, and say what it cost, earlier extractions into it included."""
         from extract.pipeline import extract_embeddings
 
         catalog = Catalog.read(path)
@@ -148,8 +150,7 @@ class Supply:
             )
         catalog = catalog.of_survey(survey)
         file.parent.mkdir(parents=True, exist_ok=True)
-        if file.exists():
-            _strip(file, set(catalog.ids.tolist()))
+        spent = earlier.get("seconds", 0) if file.exists() and _strip(file, set(catalog.ids.tolist())) else 0
         start = time.perf_counter()
         with self.watch(f"Embedding {survey} with {file.parent.name}", "loading the backbone") as report, _be_quiet():
             store = extract_embeddings(catalog, backbone, file, report, **options)
@@ -158,7 +159,7 @@ class Supply:
             runs = store.provenance.runs
             size = store.provenance.model["resize"]["size"]
             images = len(store)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start + spent
         device = str(runs[-1].get("device", "")) if runs else ""
         return {"survey": survey, "size": size, "images": images, "seconds": seconds, "device": device}
 
@@ -202,12 +203,17 @@ def write_subset(catalog: Catalog, ids: Array, file: Path, zeroed: bool = False)
     return file
 
 
-def _digest_images(path: Path, options: dict[str, Any]) -> str:
-    """What tells whether images were changed under their names: sizes and times of change of their files."""
-    catalog = Catalog.read(path)
+def _digest_images(path: Path, survey: str, options: dict[str, Any]) -> str:
+    """
+    What tells whether images were changed under their names: sizes and times of change of their files.
+
+    Nothing where no file is there: images that were put away have not changed.
+    """
+    catalog = Catalog.read(path).of_survey(survey)
     root, bands = options.get("image_root", catalog.image_root), options.get("bands") or ()
     names = (os.path.join(root, image) for image in catalog.frame["image"] if image)
-    return _digest({name: Reference.parse(name).describe_files(bands) for name in names})
+    files = {name: Reference.parse(name).describe_files(bands) for name in names}
+    return _digest(files) if any(size >= 0 for found in files.values() for size, _ in found) else ""
 
 
 def _leave_speed(options: dict[str, Any]) -> dict[str, Any]:
@@ -232,16 +238,24 @@ def _hash_weights(file: Path, changed: int) -> str:
     return hash_file(file)
 
 
-def _strip(file: Path, ids: set[str]) -> None:
-    """Leave of a store the vectors of some galaxies, without labels: what else it knew is of an earlier catalog."""
+def _strip(file: Path, ids: set[str]) -> bool:
+    """
+    Leave of a store the vectors of some galaxies, without labels: what else it knew is of an earlier catalog.
+
+    Returns
+    -------
+    bool
+        Whether it has any; otherwise the store is gone.
+    """
     with FileLock(lock_path(file)), EmbeddingStore.open(file) as store:
         kept = np.array([id_str in ids for id_str in store.ids.tolist()], bool)
         if not kept.any():
             file.unlink()
-            return
+            return False
         arrays = {name: values[kept] for name, values in store.to_arrays().items() if not name.startswith("catalog/")}
         vectors = {space: Vectors.of(store.read_vectors(space, kept)) for space in store.spaces}
         write_store(file, Header(store.survey, store.provenance, (), store.header.image_roots), arrays, vectors)
+    return True
 
 
 def _read_note(file: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,17 +55,26 @@ class Reference:
         return [self.path.replace(BAND, band) for band in bands] if BAND in self.path else [self.path]
 
     def describe_files(self, bands: Sequence[str]) -> list[tuple[int, int]]:
-        """Size and time of change (ns) of each file, which tell another image from this one; -1 where none is."""
-        return [_describe_file(file) for file in self.files(bands)]
+        """
+        Size and time of change (ns) of each file, which tell another image from this one; -1 where none is.
+
+        Where the bands are not known, of every file that could be one.
+        """
+        files = self.files(bands) if bands or BAND not in self.path else sorted(map(str, self._find_bands()))
+        return [_describe_file(file) for file in files]
 
     def exists(self) -> bool:
         """Whether there is a file; of several bands, whether there is any."""
         if BAND not in self.path:
             return os.path.isfile(self.path)
+        return any(path.is_file() for path in self._find_bands())
+
+    def _find_bands(self) -> Iterator[Path]:
+        """Whatever has such a name, with anything in place of the band."""
         start, rest = self.path.split(BAND, 1)
         folder, slash, name = start.rpartition("/")
         pattern = (glob.escape(name) + "*" + glob.escape(rest)).replace(BAND, "*")
-        return any(path.is_file() for path in Path(folder + slash).glob(pattern))
+        yield from Path(folder + slash).glob(pattern)
 
 
 def _describe_file(path: str) -> tuple[int, int]:

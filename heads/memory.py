@@ -10,7 +10,7 @@ PROCESS = Path("/proc/self")  # Linux's: proc(5)
 
 class PeakMemory:
     """
-    The process's peak of resident memory from now on.
+    The process's peak of resident memory from now on; making another one ends this one's count.
 
     Where the system cannot let it start anew (it is Linux's, and not every container's), the peak is not known: that
     since the process started would be of other work as well.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import RidgeCV
 
@@ -138,6 +140,49 @@ def test_images_that_were_only_copied_are_not(sky: Path, tmp_path: Path, embedde
     assert embedded == []
     for found, wanted in zip(read(file)[1:], (before, labels), strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_images_that_were_put_away_are_not_looked_for(
+    sky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = find(sky, tmp_path)
+    (sky / "sdss-images").rename(sky / "elsewhere")
+    monkeypatch.setattr(pipeline, "extract_embeddings", lambda *arguments, **options: pytest.fail("the store is there"))
+    assert find(sky, tmp_path) == file
+
+
+def test_a_store_that_was_being_renewed_is_not_taken_for_a_whole_one(
+    sky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, vectors, labels = read(find(sky, tmp_path))
+    before = (sky / "sdss.parquet").read_bytes()
+    write_catalog(sky, "sdss", FEW, mag_r=15.0)
+    real = pipeline.extract_embeddings
+
+    def stop(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "extract_embeddings", stop)
+    with pytest.raises(KeyboardInterrupt):
+        find(sky, tmp_path)
+    monkeypatch.setattr(pipeline, "extract_embeddings", real)
+    (sky / "sdss.parquet").write_bytes(before)
+    for found, wanted in zip(read(find(sky, tmp_path))[1:], (vectors, labels), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_images_of_another_survey_in_the_catalog_do_not_matter(
+    sky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Catalog.read(sky / "sdss.parquet")
+    images, ids = "../other/" + first.frame["image"], "d" + first.frame["id_str"]
+    other = first.frame.assign(id_str=ids, survey="decals", image=images)
+    shutil.copytree(sky / "sdss-images", sky / "other")
+    replace(first, frame=pd.concat([first.frame, other], ignore_index=True)).write(sky / "sdss.parquet")
+    file = find(sky, tmp_path)
+    (sky / "other" / "4.png").touch()
+    monkeypatch.setattr(pipeline, "extract_embeddings", lambda *arguments, **options: pytest.fail("the store is there"))
+    assert find(sky, tmp_path) == file
 
 
 def test_seconds_are_those_of_all_extractions(sky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ def test_files_are_told_by_size_and_time_of_change(tmp_path: Path) -> None:
     assert (r[0], none) == (5, (-1, -1))
     os.utime(tmp_path / "a-g.fits", ns=(0, 7_000_000_000))
     assert reference.describe_files(("g",)) == [(3, 7_000_000_000)]
+    assert reference.describe_files(()) == [(3, 7_000_000_000), r]  # whatever could be a band
+    assert Reference.parse(str(tmp_path / "none.png")).describe_files(()) == [(-1, -1)]
 
 
 @pytest.mark.parametrize(
