@@ -15,7 +15,6 @@ from benchmarks.material import SurveyTable
 from benchmarks.samples import Sample
 from benchmarks.sides import Side
 from benchmarks.splits import SkySplit
-from benchmarks.statistics import MIN_LABELS
 from benchmarks.suite import Suite
 from benchmarks.supply import Watch, watch_nothing
 from embeddings.duplicates import find_duplicates
@@ -201,7 +200,7 @@ def exclude_leaks(
 ) -> tuple[dict[str, Sample], dict[str, int]]:
     """
     Leave out of tests of new objects what the audit found, and what a fine-tuned backbone knew; a `published` protocol
-    tests them all the same, and what is left without them as well: answers with few labels there do not count.
+    tests them all the same, and knows which they are.
 
     Returns
     -------
@@ -215,10 +214,6 @@ def exclude_leaks(
         drop = leaked & (sample.objects == "new") & (suite.protocol != "published")
         kept[name] = sample.take(~drop)
         excluded[name] = int(drop.sum())
-        alone = sample.objects == "new" or f"{sample.survey}-new" not in samples
-        if alone and suite.protocol == "published" and leaked.any():
-            clean = replace(sample.take(~(leaked | sample.seen)), objects="clean")
-            enough = (~np.isnan(clean.Y)).sum(axis=0) >= MIN_LABELS
-            if enough.any():
-                kept[clean.name] = replace(clean, Y=np.where(enough, clean.Y, np.float32(np.nan)))
+        if suite.protocol == "published" and leaked.any():
+            kept[name] = replace(sample, leaked=leaked)
     return kept, excluded

@@ -83,11 +83,10 @@ class Bench:
         return (self.suite.test_size if away else None) or training.size or 0
 
     def list_tests(self, cell: Cell) -> list[Sample]:
-        """What a cell is asked about: pools only of surveys that it did not learn from."""
+        """What a cell is asked about: pools only where it learned from all that there is of one other survey."""
         surveys = self.suite.trainings[cell.training].surveys
-        return [
-            s for s in self.samples.values() if s.objects != "pool" or (s.survey not in surveys and not cell.budget)
-        ]
+        alone = len(surveys) == 1 and not cell.budget
+        return [s for s in self.samples.values() if s.objects != "pool" or (alone and s.survey not in surveys)]
 
     def digest(self, cell: Cell, *extra: Any, tested: bool = True) -> str:
         """

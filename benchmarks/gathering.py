@@ -18,7 +18,7 @@ from benchmarks.keeping import NOT_KEPT, Keeper
 from benchmarks.resampling import Resampling, inflate_luck
 from benchmarks.results import CELLS, FORMAT, RECORD, SAMPLES, SUITE, VERSION, Contest, Entry, Results
 from benchmarks.samples import Sample
-from benchmarks.statistics import ModelScores, score_runs
+from benchmarks.statistics import MIN_LABELS, ModelScores, score_runs
 from benchmarks.suite import Suite, load_suite
 from benchmarks.supply import CACHE
 from benchmarks.weaknesses import find_worst_answer
@@ -150,17 +150,17 @@ def score_entries(
             inflation = inflate_luck(share, len(predictions)) if share < 1 and len(predictions) > 1 else 1.0
             scored = keeper.call(
                 score_contender, sample.Y, sample.whole, predictions, resamplings[name, n], inflation,
-                list_targets(questions),
+                list_targets(questions), sample.leaked,
             )  # fmt: skip
             yield Entry(*group[0].contender, name, tuple(predictions), **scored, n_train=n_train, costs=costs)
 
 
 def score_contender(
     Y: Array, whole: Array, predictions: dict[int, Array], resampling: Resampling, inflation: float,
-    targets: Sequence[str],
+    targets: Sequence[str], leaked: Array | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """
-    What an `Entry` says of scores: ``macro, targets, n, pooled, worst``.
+    What an `Entry` says of scores: ``macro, targets, n, pooled, worst, without``.
 
     Parameters
     ----------
@@ -172,8 +172,14 @@ def score_contender(
         As for `benchmarks.statistics.score_runs`.
     targets : sequence of str
         Names of the columns.
+    leaked : (n_rows,) bool array, optional
+        The rows to leave out in a second score.
     """
     scores = score_runs(Y, predictions, resampling, whole, inflation)
+    without = {}
+    if leaked is not None and (~np.isnan(Y[~leaked])).sum(axis=0).min() >= MIN_LABELS:
+        clean = score_runs(np.where(leaked[:, None], np.nan, Y), predictions, resampling, inflation=inflation)
+        without = {name: clean.macro[name] for name in ("r", "r2")}
     filled = np.nan_to_num(whole)
     pooled = [score_pooled(filled, P) for P in predictions.values()]
     return {
@@ -182,6 +188,7 @@ def score_contender(
         "n": scores.n,
         "pooled": {name: float(np.mean([one[name] for one in pooled])) for name in pooled[0] if name != "n"},
         "worst": find_worst_answer(scores, targets),
+        "without": without,
     }
 
 

@@ -28,6 +28,7 @@ PROPERTIES = {  # as releases call them; the first that a store has
 }
 ROWS = ("ids", "Y", "whole", "votes", "totals", "groups", "ra", "dec")
 VOTED = 2  # votes on a question
+POOL = 20_000  # sky objects: twenty draws of a thousand labels
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def find_learned(tables: Mapping[str, SurveyTable], suite: Suite) -> Array:
 
 def cut_samples(tables: Mapping[str, SurveyTable], suite: Suite) -> dict[str, Sample]:
     """
-    The test sets of a suite, and of each survey that some training set lacks a pool of galaxies to recalibrate with.
+    The test sets of a suite, and of surveys that are recalibrated a pool of galaxies with whose labels.
 
     ``new`` are galaxies on the test side whose sky object no training set shows in any survey. A survey that nothing
     learns from has no test side of its own under a sequential split, unless it recalibrates: all of its rows are looked
@@ -174,7 +175,7 @@ def cut_samples(tables: Mapping[str, SurveyTable], suite: Suite) -> dict[str, Sa
     samples, pools = {}, {}
     for name in suite.tested:
         table, own = tables[name], name in suite.learned
-        pooled = bool(suite.recalibration.labels) and any(name not in t.surveys for t in suite.trainings.values())
+        pooled = _is_recalibrated(suite, name)
         whole = suite.split.method == "sequential" and not own and not pooled
         side = np.ones(len(table), bool) if whole else table.parts == "test"
         for objects in ("new",) if own else wanted:
@@ -183,20 +184,26 @@ def cut_samples(tables: Mapping[str, SurveyTable], suite: Suite) -> dict[str, Sa
             sample = table.to_sample(chosen if objects == "new" else np.ones(len(table), bool), objects, learned)
             samples[sample.name] = sample
         if pooled:
-            pool = table.to_sample(_find_pool(table, suite), "pool", learned)
+            pool = table.to_sample(_find_pool(table), "pool", learned)
             pools[pool.name] = pool
     return samples | pools
 
 
-def _find_pool(table: SurveyTable, suite: Suite) -> Array:
-    """Rows on the training side, of no more sky objects than all draws of labels could have."""
+def _find_pool(table: SurveyTable) -> Array:
+    """Rows on the training side, of no more sky objects than are needed."""
     tested = table.groups[table.parts == "test"]  # a split by order may have an object on both sides
     rows: Array = (table.parts == "train") & ~np.isin(table.groups, tested)
     objects = np.unique(table.groups[rows])
-    most = suite.recalibration.draws * max(suite.recalibration.labels)
-    if len(objects) > most:
-        rows &= np.isin(table.groups, np.random.default_rng(13).choice(objects, most, replace=False))
+    if len(objects) > POOL:
+        rows &= np.isin(table.groups, np.random.default_rng(13).choice(objects, POOL, replace=False))
     return rows
+
+
+def _is_recalibrated(suite: Suite, survey: str) -> bool:
+    """Whether there is a curve of it: of what learned from one other survey, on a test of new objects."""
+    homes = {t.surveys[0] for t in suite.trainings.values() if len(t.surveys) == 1} - {survey}
+    new = survey in suite.learned or suite.objects != "same"
+    return bool(suite.recalibration.labels and homes and new and suite.spaces != "each")
 
 
 def _keeps_seen(suite: Suite, own: bool) -> bool:
@@ -273,6 +280,7 @@ def _map_store(file: Path, changed: int, space: Space) -> tuple[dict[str, int], 
     Where each galaxy's vector is, and the vectors, part by part of a concatenation.
 
     They are held against their checksums once a process, and then mapped: processes that fit side by side share them.
+    Stores are replaced and never rewritten, so that what was mapped stays.
     """
     with EmbeddingStore.open(file) as store:
         rows = np.flatnonzero(store.ok)

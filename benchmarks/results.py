@@ -55,6 +55,9 @@ class Entry:
         Training galaxies, the mean over seeds.
     costs : dict of str to float or str
         Means over seeds, see `benchmarks.cells.Outcome`.
+    without : dict of str to Score
+        ``r, r2`` without the galaxies that the audit found, on the same draws of sky objects; empty where the test has
+        none, or too few others.
     """
 
     training: str
@@ -70,6 +73,7 @@ class Entry:
     worst: WorstAnswer | None
     n_train: int
     costs: dict[str, Any] = field(default_factory=dict)
+    without: dict[str, Score] = field(default_factory=dict)
 
     @property
     def contender(self) -> tuple[str, str, str, int]:
@@ -88,7 +92,9 @@ class Entry:
             "n": self.n.tolist(),
             "pooled": {name: value if np.isfinite(value) else None for name, value in self.pooled.items()},
             "worst": worst,
-        }
+        } | (
+            {"without_leaked": {name: score.to_list() for name, score in self.without.items()}} if self.without else {}
+        )
 
 
 @dataclass(frozen=True)

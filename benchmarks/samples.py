@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 ARRAYS = ("ids", "Y", "whole", "votes", "totals", "groups", "seen", "ra", "dec")
 ANSWERS = ("Y", "whole", "votes", "totals")  # with a column an answer
 PROPERTY = "property: "
-Objects = Literal["new", "same", "clean", "pool"]
+Objects = Literal["new", "same", "pool"]
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Sample:
     Attributes
     ----------
     survey : str
-    objects : {"new", "same", "clean", "pool"}
+    objects : {"new", "same", "pool"}
         No training set shows any of its sky objects in any survey (but of a survey that was learned from, under
-        ``published``); or some may; or what the audit leaves of such a test; or galaxies to recalibrate with, no test.
+        ``published``); or some may; or galaxies to recalibrate with, no test.
     ids : (n_rows,) array of str
     Y : (n_rows, n_targets) float32 array
         Labels that count, NaN elsewhere.
@@ -46,6 +46,8 @@ class Sample:
         Degrees ICRS, NaN where not known.
     properties : mapping of str to (n_rows,) array
         Magnitude, size, redshift, as far as known.
+    leaked : (n_rows,) bool array, optional
+        What the audit found and is tested all the same, where there is any.
     """
 
     survey: str
@@ -60,6 +62,7 @@ class Sample:
     ra: Array
     dec: Array
     properties: Mapping[str, Array] = field(default_factory=dict)
+    leaked: Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -74,9 +77,7 @@ class Sample:
         """Its objects in words."""
         if self.objects == "new":  # the published protocol keeps those that training showed
             return "test objects" if self.seen.any() else "new objects"
-        return {"same": "all objects", "clean": "without what the audit found", "pool": "to recalibrate with"}[
-            self.objects
-        ]
+        return {"same": "all objects", "pool": "to recalibrate with"}[self.objects]
 
     @property
     def title(self) -> str:
@@ -94,7 +95,9 @@ class Sample:
     def take(self, rows: Array) -> Sample:
         """Some of the galaxies, chosen by booleans."""
         properties = {name: values[rows] for name, values in self.properties.items()}
-        return replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS}, properties=properties)
+        leaked = None if self.leaked is None else self.leaked[rows]
+        arrays = {name: getattr(self, name)[rows] for name in ARRAYS}
+        return replace(self, **arrays, properties=properties, leaked=leaked)
 
     def answer(self, columns: Array) -> Sample:
         """Some of the answers, by their columns."""
@@ -104,6 +107,7 @@ class Sample:
         """Write npz without pickles."""
         arrays = {name: getattr(self, name) for name in ARRAYS}
         arrays |= {PROPERTY + name: values for name, values in self.properties.items()}
+        arrays |= {} if self.leaked is None else {"leaked": self.leaked}
         with replace_file(file) as temporary, temporary.open("wb") as raw:
             np.savez(raw, allow_pickle=False, survey=np.array(self.survey), objects=np.array(self.objects), **arrays)
 
@@ -123,7 +127,8 @@ class Sample:
                 arrays = {name: saved[name] for name in saved.files}
             survey, objects = str(arrays.pop("survey")), str(arrays.pop("objects"))
             properties = {name.removeprefix(PROPERTY): arrays[name] for name in arrays if name.startswith(PROPERTY)}
-            return cls(survey, objects, **{name: arrays[name] for name in ARRAYS}, properties=properties)  # type: ignore[arg-type]
+            kept = {name: arrays[name] for name in ARRAYS}
+            return cls(survey, objects, **kept, properties=properties, leaked=arrays.get("leaked"))  # type: ignore[arg-type]
         except Exception as error:  # numpy raises whatever a damaged zip makes it raise
             raise SommelierError(
                 f"{file} cannot be read ({error}). Run the benchmark again: it writes what is missing."

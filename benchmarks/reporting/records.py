@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import numpy as np
 from benchmarks.galaxies import name_survey
 from benchmarks.leakage import FRAME
 from benchmarks.reporting.contenders import count_galaxies, is_number, name_contender, name_training, pick_whole
-from benchmarks.results import COPY, Entry, Results
+from benchmarks.results import COPY, Results
+from benchmarks.samples import Sample
+from benchmarks.statistics import Score
 from benchmarks.tables import NOTHING, Content, Quantity, Table
 
 UNCHECKABLE = "not checkable"
 PARTS = ("train", "val", "test")
 MEBI = 2**20
-WITHOUT = {"same": ("new", "clean"), "new": ("clean",)}  # what is left without those seen in training
 
 
 def tabulate_split(results: Results) -> Table | None:
@@ -108,33 +110,37 @@ def name_test(results: Results, test: str) -> str:
 
 def tabulate_exclusion(results: Results) -> Table | None:
     """Scores with and without the galaxies that were seen in training; None where no test is of both kinds."""
-    rows: list[list[Content]] = []
-    for test, sample in results.samples.items():
-        left = (f"{sample.survey}-{objects}" for objects in WITHOUT.get(sample.objects, ()))
-        without = next((name for name in left if name in results.samples), None)
-        if without is None:
-            continue
-        for before in pick_whole(results, test=test):
-            for after in results.pick(
-                **{k: getattr(before, k) for k in ("training", "model", "space", "budget")}, test=without
-            ):
-                rows.append(
-                    [name_survey(sample.survey), name_contender(results, before), sample.n_labelled,
-                     *_beside(before, after), results.samples[without].n_labelled]
-                )  # fmt: skip
+    rows = [row for sample in results.samples.values() for row in _list_exclusion(results, sample)]
     if not rows:
         return None
     columns = ["test", "contender", "n before", "r before", "r after", "R2 before", "R2 after", "n after"]
     meaning = (
         "Before: all galaxies of the test, those seen in training among them. After: without them. The galaxies "
-        "differ, and so may the answers that have enough labels, so that the difference is not only what having seen "
-        "them brings."
+        "differ, so that the difference is not only what having seen them brings."
     )
     return Table("Scores before and after exclusion", columns, rows, meaning, "exclusion")
 
 
-def _beside(before: Entry, after: Entry) -> list[Content]:
-    return [Quantity.of(entry.macro[metric]) for metric in ("r", "r2") for entry in (before, after)]
+def _list_exclusion(results: Results, sample: Sample) -> Iterator[list[Content]]:
+    """Each contender on a test, and on what the audit leaves of it, or on the test of new objects of that survey."""
+    name, new = name_survey(sample.survey), results.samples.get(f"{sample.survey}-new")
+    left = None if sample.leaked is None else sample.take(~sample.leaked).n_labelled
+    for before in pick_whole(results, test=sample.name):
+        who = name_contender(results, before)
+        if sample.objects == "same" and new is not None:
+            same = {key: getattr(before, key) for key in ("training", "model", "space", "budget")}
+            for after in results.pick(**same, test=new.name):
+                yield [name, who, sample.n_labelled, *_beside(before.macro, after.macro), new.n_labelled]
+        elif left is not None:
+            yield [name, who, sample.n_labelled, *_beside(before.macro, before.without), left]
+
+
+def _beside(before: Mapping[str, Score], after: Mapping[str, Score]) -> list[Content]:
+    return [
+        Quantity.of(scores[metric]) if metric in scores else NOTHING
+        for metric in ("r", "r2")
+        for scores in (before, after)
+    ]
 
 
 def tabulate_costs(results: Results) -> Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -17,7 +20,7 @@ from numpy.testing import assert_equal
 
 from benchmarks import keeping
 from benchmarks.ceilings import Ceiling
-from benchmarks.keeping import CLASSES, Keeper, digest_call, read_tree, write_tree
+from benchmarks.keeping import CLASSES, Keeper, digest_call, digest_program, read_tree, write_tree
 from benchmarks.resampling import Resampling
 from benchmarks.statistics import Score
 from embeddings.store import EmbeddingStore
@@ -31,8 +34,8 @@ def add(values: np.ndarray, number: float = 1.0, **named: Any) -> dict[str, Any]
     return {"sum": values + number, "words": ("a", None, [1, 2.5])}
 
 
-def watch(values: np.ndarray, look: Callable[[], None]) -> float:
-    look()
+def total(values: np.ndarray, watch: Callable[[], None]) -> float:
+    watch()
     return float(values.sum())
 
 
@@ -66,7 +69,7 @@ def test_what_was_given_otherwise_is_computed(tmp_path: Path, other: tuple[Any, 
 
 def test_another_program_computes_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Keeper(tmp_path).call(add, np.arange(3.0))
-    monkeypatch.setattr(keeping, "digest_program", lambda: "another")
+    monkeypatch.setattr(keeping, "PROGRAM", "another")
     Keeper(tmp_path).call(add, np.arange(3.0))
     assert len(CALLS) == 2
 
@@ -128,10 +131,11 @@ def test_what_nobody_asked_for_is_removed(tmp_path: Path) -> None:
     keeper.call(add, np.zeros(1))
     keeper.call(add, np.ones(1))
     (tmp_path / "notes.txt").touch()
+    (tmp_path / ".abc.npz.123.tmp").touch()  # of a killed process
     later = Keeper(tmp_path)
     later.call(add, np.ones(1))
     later.prune()
-    assert len(list(tmp_path.glob("*.npz"))) == 1
+    assert len(list(tmp_path.glob("*.npz*"))) == 1
     assert (tmp_path / "notes.txt").exists()
     later.call(add, np.ones(1))
     assert len(CALLS) == 2
@@ -140,9 +144,25 @@ def test_what_nobody_asked_for_is_removed(tmp_path: Path) -> None:
 def test_who_looks_on_changes_nothing(tmp_path: Path) -> None:
     seen: list[str] = []
     for name in ("a", "b"):
-        found = Keeper(tmp_path).call(partial(watch, look=partial(seen.append, name)), np.ones(3))
-        assert found == 3
+        assert Keeper(tmp_path).call(total, np.ones(3), watch=partial(seen.append, name)) == 3
     assert seen == ["a"]
+    assert Keeper(None).call(total, np.ones(3), watch=partial(seen.append, "c")) == 3
+    assert seen == ["a", "c"]
+
+
+def test_functions_and_names_of_what_is_given_are_told_apart() -> None:
+    found = [digest_call(add, 1), digest_call(total, 1), digest_call(add, number=1), digest_call(add, other=1)]
+    assert len({*found, digest_call(add, number=2)}) == 5
+
+
+def test_the_program_is_its_sources_and_the_libraries_that_draw_and_integrate() -> None:
+    root = Path(keeping.__file__).parents[1]
+    expected = hashlib.sha256(f"{np.__version__} {scipy.__version__}".encode())
+    for package in ("benchmarks", "embeddings", "heads"):
+        files = [Path(folder) / name for folder, _, names in os.walk(root / package) for name in names]
+        for file in sorted(file for file in files if file.suffix == ".py"):
+            expected.update(file.read_bytes())
+    assert expected.hexdigest() == keeping.PROGRAM == digest_program()
 
 
 def test_stores_are_told_apart_by_what_is_in_them(tmp_path: Path) -> None:
@@ -166,8 +186,9 @@ def test_draws_are_told_apart() -> None:
 
 
 def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="PosixPath cannot be told"):
-        digest_call(add, tmp_path)
+    for value, what in ((tmp_path, "PosixPath"), (np.array(["a", None], object), "ndarray"), ({1, 2}, "set")):
+        with pytest.raises(TypeError, match=f"{what} cannot be told"):
+            digest_call(add, value)
     with pytest.raises(TypeError, match="set cannot be kept"):
         write_tree(tmp_path / "file.npz", {"a": {1, 2}})
     assert not list(tmp_path.iterdir())
@@ -214,7 +235,7 @@ def _compare(one: Any, other: Any) -> None:
     elif type(other) in CLASSES:
         _compare(vars(one), vars(other))
     else:
-        assert one == other or one != one
+        np.testing.assert_equal(one, other)  # nan is nan
 
 
 def test_scores_come_back_with_their_intervals(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -149,7 +149,11 @@ def test_a_changed_suite_computes_what_changed(surveys: Path, tmp_path: Path, co
         run_suite(Suite.model_validate(keys), folder)
         return sorted(computed)
 
+    kept = {file.name for file in folder.glob("cache/scores/*.npz")}
     assert rerun(title="Another", resamples=11_000) == []
+    scores = {file.name for file in folder.glob("cache/scores/*.npz")}
+    assert len(scores) == len(kept)  # those of 10,000 resamples are of no use any more
+    assert len(scores & kept) < len(kept)
     assert rerun(models=keys["models"] | {"knn": {"head": "knn"}}) == ["sdss--knn--L2-cls--s0"]
     assert rerun(seeds={"heads": 2}) == [f"sdss--{model}--L2-cls--s1" for model in ("knn", "mean", "ridge")]
     mixed = {"sdss": {"surveys": ["sdss"]}, "mixed": {"surveys": ["sdss", "decals"]}}
