@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.results import Results
+from benchmarks.results import FLOORS, Results
 from benchmarks.scoring import find_unasked, predict_means
 from heads.metrics import score_pooled
 
+FEW = 4  # seeds
 GAP = 0.005  # between r squared and R2, from which on it is worth a word
 
 
@@ -24,7 +25,7 @@ def list_cautions(results: Results) -> list[dict[str, str]]:
     """
     found = [
         *_seen(results), *_tuned(results), *_means(results), *_squares(results), *_zeros(results), *_sizes(results),
-        *_order(results), *_zeroed(results), *_single(results),
+        *_order(results), *_zeroed(results), *_lookalikes(results), *_single(results),
     ]  # fmt: skip
     return [{"about": about, "text": text} for about, text in found]
 
@@ -54,17 +55,20 @@ def _tuned(results: Results) -> Iterator[tuple[str, str]]:
 
 
 def _means(results: Results) -> Iterator[tuple[str, str]]:
+    found = {}
     for sample in results.samples.values():
         filled = np.nan_to_num(sample.whole)
         pooled = score_pooled(filled, predict_means(filled, filled))["pooled_r"]
-        if np.isfinite(pooled):
-            yield (
-                "pooled r",
-                (
-                    f"On {sample.name}, the mean of each answer, predicted for every galaxy alike, has a pooled r of "
-                    f"{pooled:.3f}: it looks at no image. Read pooled r against this, and not against 0."
-                ),
-            )
+        if np.isfinite(pooled) and pooled >= 0.05:
+            found[sample.name] = f"{pooled:.3f} on {sample.name}"
+    if found:
+        yield (
+            "pooled r",
+            (
+                "The mean of each of the test's own answers, predicted for every galaxy alike, looks at no image and "
+                f"has a pooled r of {', '.join(found.values())}. Read pooled r against this, and not against 0."
+            ),
+        )
 
 
 def _squares(results: Results) -> Iterator[tuple[str, str]]:
@@ -90,17 +94,19 @@ def _zeros(results: Results) -> Iterator[tuple[str, str]]:
         return
     ends = np.cumsum([len(question.targets) for question in results.questions])
     columns = [columns.tolist() for columns in np.split(np.arange(len(results.targets)), ends[:-1])]
+    found = {}
     for sample in results.samples.values():
         share = float(np.isnan(sample.whole).mean()) or float(find_unasked(sample.whole, columns).mean())
         if share:
-            yield (
-                "zeros",
-                (
-                    f"On {sample.name}, {share:.0%} of the labels are zeros of questions that nobody was asked. They "
-                    "count as answers, in training and in scores, as in the reference study: a model scores by "
-                    "learning the tree."
-                ),
-            )
+            found[sample.name] = f"{share:.0%} on {sample.name}"
+    if found:
+        yield (
+            "zeros",
+            (
+                f"Of the labels, zeros of questions that nobody was asked are {', '.join(found.values())}. They count "
+                "as answers, in training and in scores, as in the reference study: a model scores by learning the tree."
+            ),
+        )
 
 
 def _sizes(results: Results) -> Iterator[tuple[str, str]]:
@@ -150,12 +156,42 @@ def _zeroed(results: Results) -> Iterator[tuple[str, str]]:
 
 
 def _single(results: Results) -> Iterator[tuple[str, str]]:
-    single = sorted({entry.model for entry in results.entries if len(entry.seeds) == 1})
+    runs = {entry.model: len(entry.seeds) for entry in results.entries}
+    single = sorted(model for model, n in runs.items() if n == 1)
     if single:
         yield (
             "single run",
             (
                 f"{', '.join(single)}: a single run each. Their intervals say what other galaxies would change, and "
                 "nothing of other training sets or seeds."
+            ),
+        )
+    few = sorted(name for name, n in runs.items() if 1 < n < FEW and results.suite.models[name].head not in FLOORS)
+    if few:
+        yield (
+            "few seeds",
+            (
+                f"{', '.join(few)}: two or three seeds. What others would change is hardly known from so few, and the "
+                "intervals are as wide as that; five or more make them narrower."
+            ),
+        )
+
+
+def _lookalikes(results: Results) -> Iterator[tuple[str, str]]:
+    """Tests that lost galaxies to what only embeddings tell."""
+    counts: dict[str, int] = {}
+    for audit in results.record.get("audit", []):
+        tests = {test["test"]: test for test in audit.get("tests", [])}
+        known = sum(int(tests[name]["rows"] or 0) for name in ("id", "position", "image") if name in tests)
+        near = int(tests.get("embedding", {}).get("rows") or 0)
+        counts[audit["test"]] = max(counts.get(audit["test"], 0), near if near > known else 0)
+    found = [f"{n} on {test}" for test, n in counts.items() if n]
+    if found:
+        yield (
+            "look-alikes",
+            (
+                "By nearly identical embeddings alone the audit takes galaxies for copies of such that training shows: "
+                f"up to {', '.join(found)}. Some may only look alike, the more so the smaller images are: see them "
+                "with sommelier duplicates, or leave out that comparison with audit: false."
             ),
         )

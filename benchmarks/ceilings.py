@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.moments import SMALL, mean_over
 from benchmarks.resampling import Resampling
-from benchmarks.statistics import Score
+from benchmarks.statistics import BOUNDS, Score
 
 Array = np.ndarray[Any, Any]
 MIN_VOTES = 2  # of one vote the noise cannot be told
@@ -73,7 +73,7 @@ def _average(r2: Array, key: str = "") -> Ceiling:
     """Of each answer's ceiling, (1 + n_resamples, n_targets): first the sample itself."""
     there = np.isfinite(r2)
     means = {"r": mean_over(ceiling_of_r(r2), there), "r2": mean_over(r2, there)}
-    scores = {name: Score(float(values[0]), values[1:], key=key) for name, values in means.items()}
+    scores = {name: Score(float(values[0]), values[1:], key=key, bounds=BOUNDS[name]) for name, values in means.items()}
     return Ceiling(scores, int((r2[0] <= 0).sum()))
 
 

@@ -12,11 +12,10 @@ from benchmarks.decomposition import Whole, decompose_drop
 from benchmarks.keeping import NOT_KEPT, Keeper
 from benchmarks.recalibration import recalibrate
 from benchmarks.resampling import inflate_luck
-from benchmarks.results import CELLS, Decomposed, Entry, Recalibrated, Results
+from benchmarks.results import CELLS, FLOORS, Decomposed, Entry, Recalibrated, Results
 from benchmarks.samples import Sample
 
 Array = np.ndarray[Any, Any]
-FLOORS = ("mean", "random")
 
 
 def list_drops(results: Results, keeper: Keeper = NOT_KEPT) -> Iterator[Decomposed]:

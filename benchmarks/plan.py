@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from benchmarks.cells import Cell
 from benchmarks.finetunes import order_finetunes
 from benchmarks.suite import Suite
+from finetune.config import load_config
+from heads.io import HEADS, find_head
+
+
+def check_models(suite: Suite) -> None:
+    """
+    Refuse heads and fine-tunes that there are not.
+
+    Raises
+    ------
+    SommelierError
+        With the nearest name.
+    """
+    for model in suite.models.values():
+        if model.head is not None and model.head not in HEADS:
+            find_head(model.head)
+        if model.finetune is not None:
+            given = {"run": "run", "data.catalogs": ["catalog"], "model.backbone": suite.backbone, **model.set}
+            load_config(model.finetune, [f"{key}={json.dumps(value)}" for key, value in given.items() if key != "init"])
 
 
 def list_seeds(suite: Suite, model: str) -> list[int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.moments import SMALL, Moments
 from benchmarks.resampling import N_RESAMPLES, Resampling, draw_seeds, inflate_luck
-from benchmarks.statistics import MIN_LABELS, Score, resample_moments, score_runs
+from benchmarks.statistics import BOUNDS, MIN_LABELS, UNBOUND, Score, resample_moments, score_runs
 from embeddings.errors import SommelierError
 
 Array = np.ndarray[Any, Any]
@@ -270,7 +270,8 @@ def _add_luck(
         spent = sum(variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True))
         freedom = sum(variances) ** 2 / spent if spent > 0 else np.inf
         luck = parts[0] + parts[1]
-        scores[name] = Score(float(table.mean()), draws[name][1:], len(seeds), luck, freedom, resampling.key)
+        bounds = BOUNDS.get(name, UNBOUND)
+        scores[name] = Score(float(table.mean()), draws[name][1:], len(seeds), luck, freedom, resampling.key, bounds)
     return scores
 
 

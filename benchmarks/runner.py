@@ -30,7 +30,7 @@ from benchmarks.material import (
     read_table,
     share_questions,
 )
-from benchmarks.plan import list_seeds, plan_cells
+from benchmarks.plan import check_models, list_seeds, plan_cells
 from benchmarks.report import write_report
 from benchmarks.results import CELLS, FORMAT, KIND, RECORD, SAMPLES, SPLIT, SUITE, VERSION, Results
 from benchmarks.splits import SkySplit, cut_stores
@@ -80,6 +80,7 @@ def run_suite(
     SommelierError
         With what to do; what is done is kept.
     """
+    check_models(suite)
     claim_folder(folder, RECORD, HEADER, KIND, "Choose another folder with -o.")
     with FileLock(folder / ".lock"):
         started = _now()

@@ -19,6 +19,11 @@ from heads.metrics import is_binary
 Array = np.ndarray[Any, Any]
 MIN_LABELS = 20  # of an answer: on fewer a correlation says nothing
 SINGLE_RUN = "single run"
+BOUNDS = {  # what values a score may have
+    "r": (-1.0, 1.0), "pooled_r": (-1.0, 1.0), "r2": (-np.inf, 1.0), "mae": (0.0, np.inf), "rmse": (0.0, np.inf),
+    "auc": (0.0, 1.0),
+}  # fmt: skip
+UNBOUND = (-np.inf, np.inf)
 GRID = np.linspace(-8, 8, 4001)  # beyond it a normal value does not come
 
 
@@ -41,6 +46,8 @@ class Score:
         Degrees of freedom of its variance.
     key : str
         Of the resampling, see `Resampling.key`; empty where it is not known.
+    bounds : (float, float)
+        The least and the greatest value that there can be: an interval says nothing beyond.
     """
 
     value: float
@@ -49,6 +56,7 @@ class Score:
     luck: Array | None = field(default=None, repr=False)
     freedom: float = np.inf
     key: str = ""
+    bounds: tuple[float, float] = UNBOUND
 
     @property
     def spread(self) -> Array:
@@ -85,7 +93,7 @@ class Score:
         below = (there < self.value).mean() + (there == self.value).mean() / 2
         bias = ndtri(np.clip(below, 1 / (len(there) + 1), len(there) / (len(there) + 1)))
         low, high = np.quantile(there, ndtr(2 * bias + ndtri([0.025, 0.975])))
-        return float(low), float(high)
+        return float(np.clip(low, *self.bounds)), float(np.clip(high, *self.bounds))
 
     @property
     def label(self) -> str:
@@ -114,6 +122,7 @@ class Score:
             np.sum(lucks, axis=0) if lucks else None,
             min(self.freedom, other.freedom),
             self.key,
+            (self.bounds[0] - other.bounds[1], self.bounds[1] - other.bounds[0]),
         )
 
     def to_list(self) -> list[float | None]:
@@ -196,19 +205,19 @@ def score_runs(
             )
     luck = inflation * draw_seeds(list(predictions), resampling.random_state, resampling.n_resamples)
     found = resample_moments([Moments.of(Y, P) for P in predictions.values()], resampling)
-    macro = {name: _join(*_stack([run[0][name] for run in found]), luck, resampling.key) for name in SCORES}
+    macro = {name: _join(name, *_stack([run[0][name] for run in found]), luck, resampling.key) for name in SCORES}
     if whole is not None:
         pooled = resample_moments([Moments.pool(np.nan_to_num(whole), P) for P in predictions.values()], resampling)
-        macro["pooled_r"] = _join(*_stack([run[0]["r"] for run in pooled]), luck, resampling.key)
+        macro["pooled_r"] = _join("pooled_r", *_stack([run[0]["r"] for run in pooled]), luck, resampling.key)
     binary = [t for t in range(Y.shape[1]) if is_binary(Y[:, t])]
     if binary:
         areas = [_score_areas(Y[:, binary], P[:, binary], resampling) for P in predictions.values()]
-        macro["auc"] = _join(*_stack(areas), luck, resampling.key)
+        macro["auc"] = _join("auc", *_stack(areas), luck, resampling.key)
     targets = {}
     for name in SCORES:
         values, draws = _stack([run[1][name] for run in found])  # (n_seeds, n_targets), (n_seeds, n_resamples, ...)
         targets[name] = [
-            _join(values[:, t], draws[:, :, t], luck, resampling.key) for t in range(Y.shape[1])
+            _join(name, values[:, t], draws[:, :, t], luck, resampling.key) for t in range(Y.shape[1])
         ]  # fmt: skip
     counted = np.min([(~np.isnan(Y + P)).sum(axis=0) for P in predictions.values()], axis=0)
     return ModelScores(macro, targets, np.asarray(counted))
@@ -246,13 +255,16 @@ def _stack(runs: list[Array]) -> tuple[Array, Array]:
     return stacked[:, 0], stacked[:, 1:]
 
 
-def _join(values: Array, draws: Array, luck: Array, key: str) -> Score:
+def _join(name: str, values: Array, draws: Array, luck: Array, key: str) -> Score:
     """The mean over runs: `values` (n_seeds,), `draws` (n_seeds, n_resamples), `luck` (n_resamples, n_seeds)."""
     n, fallen = len(values), np.isnan(values)
     if fallen.any() and not fallen.all():  # runs that predict the same everywhere, beside others that do not
         values, draws = np.where(fallen, 0, values), np.where(fallen[:, None], 0, draws)
     value, mean = float(values.mean()), draws.mean(axis=0)
-    return Score(value, mean, n, luck @ values, n - 1, key) if n > 1 else Score(value, mean, key=key)
+    bounds = BOUNDS.get(name, UNBOUND)
+    if n == 1:
+        return Score(value, mean, key=key, bounds=bounds)
+    return Score(value, mean, n, luck @ values, n - 1, key, bounds)
 
 
 def macro_scores(Y: Array, P: Array, weights: Array) -> dict[str, Array]:
@@ -310,4 +322,4 @@ def score_predictions(Y: Array, P: Array, weights: Array, whole: Array | None = 
     scores = macro_scores(Y, P, weights)
     if whole is not None:
         scores["pooled_r"] = pooled_r(whole, P, weights)
-    return {name: Score(float(values[0]), values[1:]) for name, values in scores.items()}
+    return {name: Score(float(values[0]), values[1:], bounds=BOUNDS[name]) for name, values in scores.items()}

@@ -87,7 +87,8 @@ def _average(scores: list[Score]) -> Score | None:
         draws = np.mean([score.draws for score in there], axis=0)
     luck = np.mean(lucks, axis=0) if lucks else None
     first = there[0]
-    return Score(float(np.mean([s.value for s in there])), draws, first.runs, luck, first.freedom, first.key)
+    value = float(np.mean([score.value for score in there]))
+    return Score(value, draws, first.runs, luck, first.freedom, first.key, first.bounds)
 
 
 def tabulate_bins(results: Results, entry: Entry) -> Table | None:

@@ -11,13 +11,12 @@ import numpy as np
 
 from benchmarks.comparison import Comparison
 from benchmarks.galaxies import name_survey
-from benchmarks.results import Contest, Entry, Results
+from benchmarks.results import FLOORS, Contest, Entry, Results
 from benchmarks.samples import Sample
 from benchmarks.statistics import ModelScores
 from benchmarks.suite import FROZEN
 
 MEAN = "mean"  # the head that looks at no image
-FLOORS = (MEAN, "random")
 MEAN_ROW, CEILING_ROW = "mean predictor", "vote-noise ceiling"
 COSTS = ("extract_seconds", "train_seconds", "fit_seconds")  # of the contender alone, frozen embeddings not counted
 

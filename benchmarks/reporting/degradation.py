@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.galaxies import name_survey
 from benchmarks.recalibration import Curve
-from benchmarks.reporting.contenders import FLOORS, find_home, name_file, name_model, name_training, pick_whole
-from benchmarks.results import Decomposed, Entry, Recalibrated, Results
+from benchmarks.reporting.contenders import find_home, name_file, name_model, name_training, pick_whole
+from benchmarks.results import FLOORS, Decomposed, Entry, Recalibrated, Results
 from benchmarks.statistics import Score
 from benchmarks.tables import NOTHING, Content, Quantity, Table
 

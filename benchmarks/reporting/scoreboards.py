@@ -54,11 +54,19 @@ def tabulate_contest(results: Results, contest: Contest, test: str) -> Table | N
     fixed = (name_training if contest.varies == "training" else name_model)(results, contest.reference)
     n = max(count_answers(results, entry) for entry in rivals)
     over = f"{sample.n_labelled} galaxies" + (f", means over {n} answers" if n > 1 else "")
-    meaning = (
-        f"95 % intervals over galaxies and, where there are several runs, over seeds. Differences in r from {fixed} "
-        "are paired: both were tested on the same galaxies; p and verdict are corrected (Holm) for all comparisons "
-        "with it, on all tests. Ranks hold together with a confidence of 95 %. Seconds are those of one run, with "
-        "the fine-tune that it needs and without the frozen embeddings, which all share."
+    meaning = "95 % intervals over galaxies and, where there are several runs, over seeds. "
+    if contest.comparisons:
+        meaning += (
+            f"Differences in r from {fixed} are paired: both were tested on the same galaxies. p and verdict are "
+            f"corrected (Holm) for all {len(contest.comparisons)} comparisons with it, on all tests: where an interval "
+            "leaves out 0, the difference may be within luck all the same. Ranks hold together with a confidence of "
+            "95 %. Floors are neither compared nor ranked. "
+        )
+    else:
+        meaning += "Points of a curve are not compared. "
+    meaning += (
+        "Seconds are those of one run, with the fine-tune that it needs and without the frozen embeddings, which all "
+        "share."
     )
     title = f"{sample.title}: {describe_contest(results, contest)} ({over})"
     return Table(
@@ -80,7 +88,7 @@ def describe_contest(results: Results, contest: Contest) -> str:
 def _list_rival(results: Results, contest: Contest, entry: Entry) -> list[Content]:
     comparison = find_comparison(contest, entry)
     if comparison is None:
-        is_reference = getattr(entry, contest.varies) == contest.reference
+        is_reference = bool(contest.comparisons) and getattr(entry, contest.varies) == contest.reference
         beside: list[Content] = [REFERENCE if is_reference else NOTHING, NOTHING, NOTHING]
     else:
         difference = Quantity.of(comparison.difference, sign=True)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from benchmarks.cells import Cell
-from benchmarks.plan import list_seeds, plan_cells
+from benchmarks.plan import check_models, list_seeds, plan_cells
+from benchmarks.runner import run_suite
+from embeddings.errors import SommelierError
 from tests.benchmarks.tables import make_suite
 
 SURVEYS = {"surveys": {name: {"catalog": f"{name}.parquet"} for name in "abc"}}
@@ -16,6 +23,21 @@ MODELS = {
     "mean": {"head": "mean", "seeds": 1},
     "ridge": {"head": "ridge"},
 }
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"head": "rigde"}, "'rigde' is not known. Did you mean 'ridge'"), ({"finetune": "ful"}, "full"),
+        ({"finetune": "full", "set": {"training.epoch": 3}}, "training.epochs"),
+    ],
+)  # fmt: skip
+def test_what_is_no_model_is_refused_before_anything_is_made(tmp_path: Path, model: dict[str, Any], said: str) -> None:
+    suite = make_suite(**SURVEYS, models=MODELS | {"wrong": model}, trainings={"a": {"surveys": ["a"]}})
+    with pytest.raises(SommelierError, match=re.escape(said)):
+        run_suite(suite, tmp_path / "results")
+    assert not list(tmp_path.iterdir())
+    check_models(make_suite(**SURVEYS, models=MODELS))
 
 
 def test_every_training_set_model_and_seed_is_there_once() -> None:

@@ -120,6 +120,24 @@ def test_the_spread_of_a_mean_is_the_known_one(rng: np.random.Generator) -> None
     assert (high - low) / 2 == pytest.approx(1.96 * error.std() / 20, rel=0.1)
 
 
+def test_no_interval_goes_beyond_what_a_score_can_be() -> None:
+    """Two seeds far apart: Student's t with one degree of freedom is wider than what is possible."""
+    rng = np.random.default_rng(0)
+    y = rng.random((60, 3))
+    predictions = {0: y + rng.normal(0, 0.05, y.shape), 1: rng.random(y.shape)}
+    scores = score_runs(y, predictions, Resampling(np.arange(60), 0, 2000))
+    for name, (low, high) in {"r": (-1, 1), "r2": (-np.inf, 1), "mae": (0, np.inf)}.items():
+        for score in (scores.macro[name], *scores.targets[name]):
+            assert low <= score.interval[0] <= score.value <= score.interval[1] <= high
+    assert scores.macro["r"].interval == (-1, 1)
+    assert scores.macro["r"].spread.max() > 1  # which tests go by
+    single = score_runs(y, {0: predictions[0]}, Resampling(np.arange(60), 0, 2000)).macro["r"]
+    difference = single - scores.macro["r"]
+    assert -2 <= difference.interval[0] < difference.value < difference.interval[1] <= 2
+    bias = scores.macro["bias"]  # of either sign, however large
+    assert bias.bounds == (-np.inf, np.inf)
+
+
 def test_intervals_cover_what_they_promise() -> None:
     """Of R2 too, whose plain percentile intervals lie too low on small samples."""
     rng, truth, covered = np.random.default_rng(8), 1 - 0.04 / (1 / 12), 0
