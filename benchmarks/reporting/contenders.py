@@ -112,6 +112,11 @@ def list_away(results: Results, training: str) -> list[str]:
     return sorted(away, key=lambda name: results.samples[name].objects != "new")
 
 
+def is_floor(results: Results, entry: Entry) -> bool:
+    """Whether it is a yardstick, which is neither ranked nor compared."""
+    return results.suite.models[entry.model].head in FLOORS
+
+
 def find_comparison(contest: Contest, entry: Entry) -> Comparison | None:
     """The comparison with the contest's reference; None for the reference itself."""
     varied = getattr(entry, contest.varies)
@@ -130,13 +135,12 @@ def find_rank(contest: Contest, entry: Entry) -> tuple[int, int] | None:
 
 def list_contests(results: Results) -> list[Contest]:
     """
-    The comparisons but those of floors by training set.
+    The comparisons.
 
     Where nothing was compared, all that learned from the reference's training set stand side by side.
     """
     suite = results.suite
-    kept = [c for c in results.contests if c.varies == "model" or suite.models[c.fixed].head not in FLOORS]
-    return kept or [Contest("model", suite.reference_training, suite.reference_model, [], {})]
+    return results.contests or [Contest("model", suite.reference_training, suite.reference_model, [], {})]
 
 
 def find_headline(results: Results, varies: str = "model") -> Headline | None:

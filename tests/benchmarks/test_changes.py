@@ -146,7 +146,7 @@ def test_compare_on_the_command_line(before: Results, tmp_path: Path) -> None:
 def test_report_on_the_command_line(before: Results) -> None:
     run = CliRunner().invoke(main, ["benchmark", "report", str(before.folder)])
     assert run.exit_code == 0, run.output
-    assert run.output.startswith("Of 3 models that learned from SDSS, ")
+    assert run.output.startswith("Of 2 models that learned from SDSS, ")
     assert (before.folder / "report.html").stat().st_size > 100_000
     with FileLock(before.folder / ".lock"):  # as a run has it
         refused = CliRunner().invoke(main, ["benchmark", "report", str(before.folder)])

@@ -303,7 +303,7 @@ def test_the_answer_follows_from_the_numbers(results: Results) -> None:
     answer = tell_answer(results, headline)
     entry = headline.entry
     does = "is the best" if results.contests[0].ranks["sdss-new"][entry.model] == (1, 1) else "scores highest"
-    assert answer.startswith(f"Of 4 models that learned from SDSS, {entry.model} {does} on new SDSS galaxies")
+    assert answer.startswith(f"Of 3 models that learned from SDSS, {entry.model} {does} on new SDSS galaxies")
     low, high = entry.macro["r"].interval
     assert f"{entry.macro['r'].value:.2f} [{low:.2f}, {high:.2f}]" in answer
     away = results.pick(model=entry.model, training="sdss", test="ukidss-new")[0].macro["r"].value
