@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.results import FLOORS, Results
+from benchmarks.results import Results
 from benchmarks.scoring import find_unasked, predict_means
 from heads.metrics import score_pooled
 
@@ -166,7 +166,7 @@ def _single(results: Results) -> Iterator[tuple[str, str]]:
                 "nothing of other training sets or seeds."
             ),
         )
-    few = sorted(name for name, n in runs.items() if 1 < n < FEW and results.suite.models[name].head not in FLOORS)
+    few = sorted(name for name, n in runs.items() if 1 < n < FEW and not results.suite.models[name].is_floor)
     if few:
         yield (
             "few seeds",

@@ -12,7 +12,7 @@ from benchmarks.decomposition import Whole, decompose_drop
 from benchmarks.keeping import NOT_KEPT, Keeper
 from benchmarks.recalibration import recalibrate
 from benchmarks.resampling import inflate_luck
-from benchmarks.results import CELLS, FLOORS, Decomposed, Entry, Recalibrated, Results
+from benchmarks.results import CELLS, Decomposed, Entry, Recalibrated, Results
 from benchmarks.samples import Sample
 
 Array = np.ndarray[Any, Any]
@@ -93,7 +93,7 @@ def _list_routes(results: Results) -> Iterator[tuple[Entry, Sample, Sample]]:
     for entry in results.headline:
         surveys = results.suite.trainings[entry.training].surveys
         home = results.samples[entry.test]
-        floor = results.suite.models[entry.model].head in FLOORS
+        floor = results.suite.models[entry.model].is_floor
         if floor or surveys != (home.survey,) or home.objects != "new":
             continue
         for away in results.samples.values():

@@ -16,7 +16,7 @@ from benchmarks.comparison import compare_models, rank_models
 from benchmarks.drops import list_curves, list_drops
 from benchmarks.keeping import NOT_KEPT, Keeper
 from benchmarks.resampling import Resampling, inflate_luck
-from benchmarks.results import CELLS, FLOORS, FORMAT, RECORD, SAMPLES, SUITE, VERSION, Contest, Entry, Results
+from benchmarks.results import CELLS, FORMAT, RECORD, SAMPLES, SUITE, VERSION, Contest, Entry, Results
 from benchmarks.samples import Sample
 from benchmarks.statistics import MIN_LABELS, ModelScores, score_runs
 from benchmarks.suite import Suite, load_suite
@@ -230,10 +230,6 @@ def _measure_ceiling(sample: Sample, totals: Array, keeper: Keeper) -> Ceiling |
     return keeper.call(resample_ceiling, sample.Y, totals, Resampling(sample.groups, 0, CEILING_RESAMPLES))
 
 
-def _is_rival(suite: Suite, entry: Entry) -> bool:
-    return suite.models[entry.model].head not in FLOORS or entry.model == suite.reference_model
-
-
 def list_contests(suite: Suite, entries: Sequence[Entry], joined: str) -> list[Contest]:
     """
     The comparisons: for each training set its models, for each model its training sets, beside their reference.
@@ -243,6 +239,7 @@ def list_contests(suite: Suite, entries: Sequence[Entry], joined: str) -> list[C
     """
     if suite.spaces == "each":
         return []
+    rivals = [name for name, model in suite.models.items() if not model.is_floor or name == suite.reference_model]
     whole = [entry for entry in entries if not entry.budget and entry.space in ("", joined)]
     contests = []
     for varies, fixed, reference in (
@@ -250,7 +247,7 @@ def list_contests(suite: Suite, entries: Sequence[Entry], joined: str) -> list[C
         ("training", "model", suite.reference_training),
     ):
         for name in dict.fromkeys(getattr(entry, fixed) for entry in whole):
-            own = [entry for entry in whole if getattr(entry, fixed) == name and _is_rival(suite, entry)]
+            own = [entry for entry in whole if getattr(entry, fixed) == name and entry.model in rivals]
             names = list(dict.fromkeys(getattr(entry, varies) for entry in own))
             if len(names) < 2 or reference not in names:
                 continue

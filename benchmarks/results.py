@@ -24,7 +24,6 @@ from embeddings.questions import Question, list_targets
 Array = np.ndarray[Any, Any]
 RECORD, FORMAT, VERSION, KIND = "benchmark.json", "galaxy-sommelier/benchmark", "1.0", "benchmark"
 SUITE, SPLIT, CELLS, SAMPLES = "suite.yaml", "split.parquet", "cells", "samples"
-FLOORS = ("mean", "random")  # heads that look at no image, or at no label: yardsticks
 COPY = "copied votes"  # of the other survey: no model, a yardstick
 Interval = list[float | None]  # value, low, high
 

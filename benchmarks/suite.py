@@ -20,6 +20,7 @@ from finetune.documents import ConfigError as ConfigError
 from finetune.sections import Section
 
 FROZEN = "frozen"
+FLOORS = ("mean", "random")  # heads that look at no image, or at no label
 PACKAGE, FOLDER = "benchmarks", "suites"
 Protocol = Literal["sound", "published"]
 Objects = Literal["new", "same", "both"]
@@ -119,6 +120,11 @@ class Model(Section):
     def is_tuned(self) -> bool:
         """Whether a backbone is trained for it."""
         return self.finetune is not None or self.embeddings != FROZEN
+
+    @property
+    def is_floor(self) -> bool:
+        """Whether it is a yardstick, which is neither ranked nor compared."""
+        return self.head in FLOORS
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:

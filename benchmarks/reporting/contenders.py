@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.comparison import Comparison
 from benchmarks.galaxies import name_survey
-from benchmarks.results import FLOORS, Contest, Entry, Results
+from benchmarks.results import Contest, Entry, Results
 from benchmarks.samples import Sample
 from benchmarks.statistics import ModelScores
 from benchmarks.suite import FROZEN
@@ -110,11 +110,6 @@ def list_away(results: Results, training: str) -> list[str]:
     surveys = results.suite.trainings[training].surveys
     away = [name for name, sample in results.samples.items() if sample.survey not in surveys]
     return sorted(away, key=lambda name: results.samples[name].objects != "new")
-
-
-def is_floor(results: Results, entry: Entry) -> bool:
-    """Whether it is a yardstick, which is neither ranked nor compared."""
-    return results.suite.models[entry.model].head in FLOORS
 
 
 def find_comparison(contest: Contest, entry: Entry) -> Comparison | None:

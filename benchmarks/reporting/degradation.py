@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.galaxies import name_survey
 from benchmarks.recalibration import Curve
 from benchmarks.reporting.contenders import find_home, name_file, name_model, name_training, pick_whole
-from benchmarks.results import FLOORS, Decomposed, Entry, Recalibrated, Results
+from benchmarks.results import Decomposed, Entry, Recalibrated, Results
 from benchmarks.statistics import Score
 from benchmarks.tables import NOTHING, Content, Quantity, Table
 
@@ -60,7 +60,7 @@ def tabulate_degradation(results: Results) -> Table | None:
     """Each contender of all training objects at home, and on every other test; one floor is enough."""
     rows = []
     for entry in pick_whole(results):
-        floor = results.suite.models[entry.model].head in FLOORS
+        floor = results.suite.models[entry.model].is_floor
         if floor and entry.training != results.suite.reference_training:
             continue
         if entry.test == find_home(results, entry.training):

@@ -14,7 +14,6 @@ from benchmarks.reporting.contenders import (
     find_comparison,
     find_floor,
     find_rank,
-    is_floor,
     list_away,
     list_contests,
     list_rivals,
@@ -36,7 +35,8 @@ def tell_answer(results: Results, headline: Headline | None) -> str:
     if headline is None:
         return "No contender predicts any answer: there is no correlation to report."
     contest, entry = headline.contest, headline.entry
-    rivals = [one for one in list_rivals(results, contest, headline.test) if not is_floor(results, one) or one is entry]
+    models, everyone = results.suite.models, list_rivals(results, contest, headline.test)
+    rivals = [one for one in everyone if one is entry or not models[one.model].is_floor]
     name, rank = _quote(name_rival(results, contest, entry)), find_rank(contest, entry)
     does = "is the best" if rank == (1, 1) else "scores highest"
     if len(rivals) == 1:
